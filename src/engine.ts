@@ -1,0 +1,414 @@
+/** The engine: all streams, and the ways in and out. */
+
+import {
+  type End,
+  EndedError,
+  RefusedError,
+  StreamNotFoundError,
+  StreamTakenError,
+} from "./errors.ts";
+import { Events } from "./events.ts";
+import { defaultLogger, type Logger, Tally } from "./log.ts";
+import { type EngineConfig, type EngineOptions, engineOptions } from "./options.ts";
+import { parseTarget } from "./path.ts";
+import { Publisher, type PublishOptions } from "./publisher.ts";
+import { type MediaKind, Stream, type StreamHost } from "./stream.ts";
+import { type SubscribeOptions, Subscriber } from "./subscriber.ts";
+import type { Track } from "./track.ts";
+
+/** What an {@linkcode Engine} takes from outside. */
+export interface EngineInit {
+  /** Where it logs. @default {LogTape's category `m7s`} */
+  readonly log?: Logger;
+  /** Milliseconds of a clock that never goes back. @default {performance.now} */
+  readonly nowMs?: () => number;
+}
+
+/** The events of an {@linkcode Engine}, each a `CustomEvent` with this detail. */
+export interface EngineEvents {
+  /** A publisher begins to write a stream, new or not. */
+  readonly publish: CustomEvent<{ readonly stream: Stream; readonly publisher: Publisher }>;
+  /** A subscriber begins. */
+  readonly subscribe: CustomEvent<{ readonly stream: Stream; readonly subscriber: Subscriber }>;
+  /** A subscriber has ended. */
+  readonly unsubscribe: CustomEvent<{
+    readonly stream: Stream;
+    readonly subscriber: Subscriber;
+    readonly end: End;
+  }>;
+  /** A stream has ended. */
+  readonly close: CustomEvent<{ readonly stream: Stream; readonly end: End }>;
+  /** Somebody waits for a stream that is not there; once a path while there are waiters. */
+  readonly ondemand: CustomEvent<{ readonly path: string; readonly args: URLSearchParams }>;
+  /** A track has its first configuration, or a data track was opened. */
+  readonly track: CustomEvent<{ readonly stream: Stream; readonly track: Track }>;
+  /**
+   * Somebody waits for a track in codecs that the stream does not have. A listener that will
+   * provide it calls `preventDefault`.
+   */
+  readonly transcode: CustomEvent<{
+    readonly stream: Stream;
+    readonly kind: MediaKind;
+    readonly codecs: readonly string[];
+  }>;
+}
+
+/** What a guard decides on. */
+export interface GuardRequest {
+  /** What is asked for. */
+  readonly action: "publish" | "subscribe";
+  /** Path of the stream. */
+  readonly path: string;
+  /** Arguments that came with the path, such as a token. */
+  readonly args: URLSearchParams;
+  /** Protocol or kind of the peer. */
+  readonly type: string;
+  /** Who asks, such as the remote address. */
+  readonly id: string;
+}
+
+/**
+ * Lets a request pass, or refuses it by throwing a {@linkcode RefusedError}. Any other error
+ * refuses it too, with a reason that tells the peer nothing.
+ */
+export type Guard = (request: GuardRequest) => void | Promise<void>;
+
+/** When a guard is asked, and until when. */
+export interface GuardOptions {
+  /** Guards of lower order are asked first; equal ones in the order of adding. @default {0} */
+  readonly order?: number;
+  /** Removes the guard. */
+  readonly signal?: AbortSignal;
+}
+
+interface GuardEntry {
+  readonly action: GuardRequest["action"];
+  readonly guard: Guard;
+  readonly order: number;
+}
+
+/** Those that wait for a stream that is not there. */
+type Waiters = Set<(stream: Stream) => void>;
+
+/** Lines a second about subscribers of all streams; further ones are counted. */
+const SUBSCRIBER_LINES = 10;
+
+/**
+ * All streams of one server. Engines in one process know nothing of each other.
+ *
+ * @example Publish and subscribe
+ * ```ts
+ * import { Engine } from "@m7s/engine";
+ *
+ * const engine = new Engine();
+ * const publisher = await engine.publish("live/a", { type: "Example" });
+ * publisher.audio.setASC(Uint8Array.of(0x12, 0x10));
+ * publisher.audio.pushRaw(0, Uint8Array.of(1, 2, 3));
+ *
+ * const subscriber = await engine.subscribe("live/a", { type: "Example" });
+ * for await (const frame of subscriber.play()) {
+ *   if (frame.dts === 0) break;
+ * }
+ * await engine.close();
+ * ```
+ */
+export class Engine extends Events<EngineEvents> implements AsyncDisposable {
+  readonly #log: Logger;
+  readonly #streams = new Map<string, Stream>();
+  readonly #waiters = new Map<string, Waiters>();
+  readonly #guards = new Set<GuardEntry>();
+  readonly #subscribers = new Map<number, Subscriber>();
+  readonly #host: StreamHost;
+  readonly #chatter: Tally;
+  readonly #onClose = new Set<() => void>();
+  #options: EngineOptions;
+  #nextSubscriber = 1;
+  #closed = false;
+
+  /**
+   * An engine without streams.
+   *
+   * @throws {Error} If a key of `config` is unknown or a value out of range.
+   */
+  constructor(config: EngineConfig = {}, init: EngineInit = {}) {
+    const log = init.log ?? defaultLogger();
+    super((type, error) => log.error("A listener of {type} failed: {error}", { type, error }));
+    this.#log = log;
+    this.#options = engineOptions(config);
+    this.#chatter = new Tally(
+      SUBSCRIBER_LINES,
+      (count) => log.info("{count} more subscribers came or left", { count }),
+    );
+    const options = () => this.#options;
+    this.#host = {
+      log,
+      nowMs: init.nowMs ?? (() => performance.now()),
+      get options() {
+        return options();
+      },
+      onTrack: (stream, track) => this.#onTrack(stream, track),
+      onTranscodeRequest: (stream, kind, codecs) =>
+        !this.dispatchEvent(
+          new CustomEvent("transcode", { detail: { stream, kind, codecs }, cancelable: true }),
+        ),
+      onStreamEnd: (stream, end) => this.#onStreamEnd(stream, end),
+    };
+  }
+
+  /** The options in force. */
+  get options(): EngineOptions {
+    return this.#options;
+  }
+
+  /** The streams that have not ended, by path. */
+  get streams(): ReadonlyMap<string, Stream> {
+    return this.#streams;
+  }
+
+  /** The subscribers that have not ended, by number. */
+  get subscribers(): ReadonlyMap<number, Subscriber> {
+    return this.#subscribers;
+  }
+
+  /** The stream at `path`, if there is one. */
+  getStream(path: string): Stream | undefined {
+    return this.#streams.get(path);
+  }
+
+  /**
+   * Replaces the options; what is left out goes back to its default. Streams follow from their next
+   * timer on.
+   *
+   * @throws {Error} If a key is unknown or a value out of range; nothing changes then.
+   */
+  configure(config: EngineConfig): void {
+    this.#options = engineOptions(config);
+  }
+
+  /** Asks `guard` before each publisher or subscriber is let in. */
+  addGuard(action: GuardRequest["action"], guard: Guard, options: GuardOptions = {}): void {
+    const entry = { action, guard, order: options.order ?? 0 };
+    if (options.signal?.aborted) return;
+    this.#guards.add(entry);
+    options.signal?.addEventListener("abort", () => this.#guards.delete(entry), { once: true });
+  }
+
+  /**
+   * Becomes the publisher of `target`, a path with arguments such as `live/a?key=1`.
+   *
+   * A stream that waits for its publisher goes on with this one; one with a live publisher only if
+   * `takeOver` is set. No subscriber notices.
+   *
+   * @throws {StreamTakenError} If the path has a live publisher.
+   * @throws {RefusedError} If a guard refuses.
+   * @throws {TypeError} If the path is not a stream path.
+   * @throws {EndedError} If the engine is closed.
+   */
+  async publish(target: string, options: PublishOptions): Promise<Publisher> {
+    const { path, args } = parseTarget(target);
+    this.#refuseTaken(path, options);
+    await this.#ask("publish", path, args, options);
+    this.#refuseClosed();
+    options.signal?.throwIfAborted();
+    this.#refuseTaken(path, options);
+    let stream = this.#streams.get(path);
+    const waiting = stream === undefined ? this.#waiters.get(path) : undefined;
+    if (stream === undefined) {
+      stream = new Stream(path, this.#host);
+      this.#streams.set(path, stream);
+    }
+    const publisher = new Publisher(stream, options);
+    const end = () => publisher.finish({ code: "shutdown", detail: "its owner stops" });
+    options.signal?.addEventListener("abort", end, { once: true });
+    publisher.closed.then(() => options.signal?.removeEventListener("abort", end));
+    stream.attach(publisher);
+    this.#log.info("{path}: published by {type} {id}", {
+      path,
+      type: publisher.type,
+      id: publisher.id,
+    });
+    this.#waiters.delete(path);
+    for (const resolve of waiting ?? []) resolve(stream);
+    this.dispatchEvent(new CustomEvent("publish", { detail: { stream, publisher } }));
+    return publisher;
+  }
+
+  /**
+   * Becomes a subscriber of `target`, a path with arguments such as `live/a?token=1`; waits for the
+   * stream if it is not there.
+   *
+   * @throws {StreamNotFoundError} If nobody publishes it within `OnDemandPublishTimeout`.
+   * @throws {RefusedError} If a guard refuses.
+   * @throws {TypeError} If the path is not a stream path.
+   * @throws {EndedError} If the engine is closed.
+   */
+  async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
+    const { path, args } = parseTarget(target);
+    await this.#ask("subscribe", path, args, options);
+    this.#refuseClosed();
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
+    if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
+    const number = this.#nextSubscriber++;
+    const subscriber = new Subscriber(stream, { ...options, number }, (ended, end) => {
+      this.#onSubscriberEnd(ended, end);
+    });
+    const leave = () => subscriber.close({ code: "ended", detail: "left" });
+    signal?.addEventListener("abort", leave, { once: true });
+    subscriber.closed.then(() => signal?.removeEventListener("abort", leave));
+    stream.addSubscriber(subscriber);
+    this.#subscribers.set(number, subscriber);
+    this.#chatter.add(() =>
+      this.#log.info("{path}: {type} subscriber {id} came", {
+        path,
+        type: subscriber.type,
+        id: subscriber.id,
+      })
+    );
+    this.dispatchEvent(new CustomEvent("subscribe", { detail: { stream, subscriber } }));
+    return subscriber;
+  }
+
+  /** Ends all streams in good order and refuses new ones. Idempotent. */
+  close(): Promise<void> {
+    this.#closed = true;
+    for (const stream of [...this.#streams.values()]) {
+      stream.close("the server stops", "shutdown");
+    }
+    for (const callback of [...this.#onClose]) callback();
+    this.#chatter.flush();
+    return Promise.resolve();
+  }
+
+  /** Ends all streams in good order. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed) throw new EndedError("engine", { code: "shutdown", detail: "it is closed" });
+  }
+
+  #refuseTaken(path: string, options: PublishOptions): void {
+    const holder = this.#streams.get(path)?.publisher;
+    if (holder !== undefined && !options.takeOver) throw new StreamTakenError(path, holder);
+  }
+
+  /** Waits for a publisher of `path`, and asks for one. */
+  #demand(path: string, args: URLSearchParams, signal?: AbortSignal): Promise<Stream> {
+    const seconds = this.#options.OnDemandPublishTimeout;
+    if (seconds === 0) return Promise.reject(new StreamNotFoundError(path, 0));
+    return new Promise((resolve, reject) => {
+      let waiters = this.#waiters.get(path);
+      const first = waiters === undefined;
+      if (waiters === undefined) this.#waiters.set(path, waiters = new Set());
+      const leave = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+        this.#onClose.delete(onClose);
+        waiters.delete(found);
+        if (waiters.size === 0 && this.#waiters.get(path) === waiters) this.#waiters.delete(path);
+      };
+      const found = (stream: Stream) => {
+        leave();
+        resolve(stream);
+      };
+      const onAbort = () => {
+        leave();
+        reject(signal?.reason);
+      };
+      const onClose = () => {
+        leave();
+        reject(new EndedError("engine", { code: "shutdown", detail: "it is closed" }));
+      };
+      const timer = setTimeout(() => {
+        leave();
+        reject(new StreamNotFoundError(path, seconds));
+      }, seconds * 1000);
+      waiters.add(found);
+      this.#onClose.add(onClose);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      if (first) this.dispatchEvent(new CustomEvent("ondemand", { detail: { path, args } }));
+    });
+  }
+
+  async #ask(
+    action: GuardRequest["action"],
+    path: string,
+    args: URLSearchParams,
+    peer: { readonly type: string; readonly id?: string },
+  ): Promise<void> {
+    this.#refuseClosed();
+    const { type, id = "local" } = peer;
+    const entries = [...this.#guards].filter((entry) => entry.action === action)
+      .sort((a, b) => a.order - b.order);
+    for (const { guard } of entries) {
+      try {
+        await guard({ action, path, args, type, id });
+      } catch (error) {
+        const known = error instanceof RefusedError;
+        const reason = known ? error.reason : "it could not be checked";
+        this.#log.warn("{path}: {action} by {type} {id} refused: {reason}", {
+          path,
+          action,
+          type,
+          id,
+          reason: known ? reason : `a guard failed: ${error}`,
+        });
+        throw known ? error : new RefusedError(reason, { cause: error });
+      }
+    }
+  }
+
+  #onTrack(stream: Stream, track: Track): void {
+    const { path } = stream;
+    const { kind, name, config } = track;
+    if (config !== undefined) {
+      this.#log.info("{path}: {kind} is {format}", { path, kind, format: describe(config) });
+    }
+    this.#log.debug("{path}: {kind} track {name} is live", { path, kind, name });
+    this.dispatchEvent(new CustomEvent("track", { detail: { stream, track } }));
+  }
+
+  #onStreamEnd(stream: Stream, end: End): void {
+    if (this.#streams.get(stream.path) === stream) this.#streams.delete(stream.path);
+    const { path, dropped } = stream;
+    const seconds = Math.round((Date.now() - stream.since.getTime()) / 1000);
+    const frames = stream.tracks.reduce((sum, track) => sum + track.stats().frames, 0);
+    this.#log.info("{path}: ended after {seconds} s and {frames} frames: {detail}", {
+      path,
+      seconds,
+      frames,
+      dropped,
+      detail: end.detail,
+    });
+    this.dispatchEvent(new CustomEvent("close", { detail: { stream, end } }));
+  }
+
+  #onSubscriberEnd(subscriber: Subscriber, end: End): void {
+    this.#subscribers.delete(subscriber.number);
+    const { stream, type, id } = subscriber;
+    const { bytes, dropped } = subscriber.stats();
+    this.#chatter.add(() =>
+      this.#log.info(
+        "{path}: {type} subscriber {id} ended, {bytes} bytes, {dropped} dropped: {detail}",
+        {
+          path: stream.path,
+          type,
+          id,
+          bytes,
+          dropped,
+          detail: end.detail,
+        },
+      )
+    );
+    this.dispatchEvent(new CustomEvent("unsubscribe", { detail: { stream, subscriber, end } }));
+  }
+}
+
+function describe(config: NonNullable<Track["config"]>): string {
+  return config.kind === "video"
+    ? `${config.codec} ${config.codedWidth ?? "?"}x${config.codedHeight ?? "?"}`
+    : `${config.codec} ${config.sampleRate} Hz, ${config.numberOfChannels} channels`;
+}

@@ -1,0 +1,115 @@
+/** Interleaving: the frames of a stream's video and audio track in one order. */
+
+import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
+import type { MediaFrame } from "./frame.ts";
+import type { Ring } from "./ring.ts";
+import type { Waiter } from "./wake_list.ts";
+
+interface Lane {
+  readonly kind: "video" | "audio";
+  readonly ring: Ring<MediaFrame>;
+  readonly cursor: Cursor<MediaFrame>;
+}
+
+/**
+ * Reads a video and an audio ring as one sequence, ordered by DTS (video first where equal) as far
+ * as frames have arrived: it never holds a frame back to wait for the other track.
+ *
+ * Video leads where there is video: reading starts at one of its keys and audio with it, and where
+ * the reader is too slow both drop to the same key. A track may be added while reading goes on.
+ */
+export class Interleaver implements Source<MediaFrame> {
+  readonly #options: ReadOptions;
+  #lead: Lane | undefined;
+  #follower: Lane | undefined;
+  #seenJumps = 0;
+  /** Whether the follower goes on while the lead looks for a key. */
+  #alone = false;
+  #waiter: Waiter | undefined;
+
+  /** A reader of no track yet. */
+  constructor(options: ReadOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Frames passed over because the reader was too slow. */
+  get dropped(): number {
+    return (this.#lead?.cursor.dropped ?? 0) + (this.#follower?.cursor.dropped ?? 0);
+  }
+
+  /** How far the next frame lies behind the newest one of the leading track, in µs. */
+  get lagUs(): number {
+    return this.#lead?.cursor.lagUs ?? 0;
+  }
+
+  /** Whether there are tracks, and all of them have ended and are read. */
+  get done(): boolean {
+    return (this.#lead?.cursor.done ?? false) && (this.#follower?.cursor.done ?? true);
+  }
+
+  /** Adds the one video or the one audio track, also while reading goes on. */
+  add(kind: "video" | "audio", ring: Ring<MediaFrame>): void {
+    const lane: Lane = { kind, ring, cursor: new Cursor(ring, this.#options) };
+    const lead = this.#lead;
+    if (lead === undefined) {
+      this.#lead = lane;
+    } else if (kind === "video" && lead.kind === "audio") {
+      this.#lead = lane;
+      this.#follower = lead;
+      this.#alone = !lead.cursor.needsKey;
+      lead.cursor.follows = true;
+    } else {
+      this.#follower = lane;
+      lane.cursor.follows = true;
+      const next = lead.cursor.needsKey ? undefined : lead.cursor.peek();
+      lane.cursor.seek(next === undefined ? ring.head : ring.find(next.dts));
+    }
+    if (this.#waiter) this.wait(this.#waiter);
+  }
+
+  /**
+   * Takes the next frame of either track.
+   *
+   * @throws {LaggedError} If the reader must not drop and frames were lost.
+   */
+  next(): MediaFrame | undefined {
+    const lead = this.#lead?.cursor;
+    if (lead === undefined) return undefined;
+    const first = lead.peek();
+    const follower = this.#follower;
+    if (follower === undefined) {
+      if (first !== undefined) lead.sequence++;
+      return first;
+    }
+    if (first !== undefined && lead.jumps !== this.#seenJumps) {
+      this.#seenJumps = lead.jumps;
+      if (!this.#alone) follower.cursor.seek(follower.ring.find(first.dts));
+      this.#alone = false;
+    }
+    if (lead.needsKey && !this.#alone && !lead.done) return undefined;
+    const second = follower.cursor.peek();
+    const leads = second === undefined || (first !== undefined && this.#precedes(first, second));
+    if (!leads) follower.cursor.sequence++;
+    else if (first !== undefined) lead.sequence++;
+    return leads ? first : second;
+  }
+
+  /** Wakes `waiter` when either track has more. */
+  wait(waiter: Waiter): void {
+    this.#waiter = waiter;
+    this.#lead?.cursor.wait(waiter);
+    this.#follower?.cursor.wait(waiter);
+  }
+
+  /** Lets go of the tracks. */
+  close(waiter?: Waiter): void {
+    this.#waiter = undefined;
+    this.#lead?.cursor.close(waiter);
+    this.#follower?.cursor.close(waiter);
+  }
+
+  /** Whether the lead's frame goes before the follower's: by DTS, video first where equal. */
+  #precedes(first: MediaFrame, second: MediaFrame): boolean {
+    return first.dts < second.dts || (first.dts === second.dts && first.kind === "video");
+  }
+}

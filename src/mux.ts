@@ -1,0 +1,358 @@
+/** Muxes: a stream's tracks as the bytes of one format, made once for all viewers. */
+
+import { concat } from "./bytes.ts";
+import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
+import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
+import type { MediaFrame } from "./frame.ts";
+import { Interleaver } from "./interleave.ts";
+import { Ring, type RingItem } from "./ring.ts";
+import { type Waiter, WakeList } from "./wake_list.ts";
+
+/** The decoder configurations that a format has to announce. */
+export interface FormatTracks {
+  /** That of the video frames; undefined without video. */
+  readonly video: VideoConfig | undefined;
+  /** That of the audio frames; undefined without audio. */
+  readonly audio: AudioConfig | undefined;
+}
+
+/**
+ * A way to put frames into bytes, such as FLV or fMP4.
+ *
+ * One object serves one {@linkcode Mux}, so it may keep state from frame to frame. All it returns
+ * is shared by the viewers: it must be new bytes each time, or never change.
+ */
+export interface Format {
+  /**
+   * The bytes that announce `tracks`: at the `start` of what a viewer gets, or as a `change` in the
+   * middle of it.
+   */
+  header(tracks: FormatTracks, at: "start" | "change"): Uint8Array;
+  /** The bytes of one frame; empty if there are none yet. */
+  write(frame: MediaFrame): Uint8Array;
+}
+
+/** Makes the {@linkcode Format} of a mux. The function's identity tells formats apart. */
+export type FormatFactory = () => Format;
+
+/** The announcement of a set of tracks, in both of its forms. */
+interface Header {
+  readonly start: Uint8Array;
+  readonly change: Uint8Array;
+}
+
+/** A frame's bytes, or an announcement's. */
+interface MuxItem extends RingItem {
+  readonly bytes: Uint8Array;
+  /** The announcement in force from this item on. */
+  readonly header: Header;
+  /** 1 for a frame, 0 for an announcement. */
+  readonly frames: number;
+}
+
+/** Bytes that go out in one piece. */
+export interface Batch {
+  /** Whole items of the format, one after the other. */
+  readonly bytes: Uint8Array;
+  /** Frames in them. */
+  readonly frames: number;
+}
+
+interface SharedBatch extends Batch {
+  /** Sequence number after the last item. */
+  readonly end: number;
+  readonly header: Header;
+}
+
+/**
+ * Most bytes in one batch, unless one frame is larger: what a stalled viewer can hold in memory
+ * beside the ring.
+ */
+const MAX_BATCH_BYTES = 65_536;
+
+/** How a viewer gets the bytes of a mux. */
+export interface MuxReadOptions extends ReadOptions {
+  /**
+   * How long frames are gathered before they go out together, in ms; 0 sends each at once.
+   * @default {0}
+   */
+  readonly flushMs?: number;
+}
+
+/**
+ * Reads a stream's tracks, writes them in a {@linkcode Format} into a ring of bytes, and hands that
+ * ring to viewers. The tracks are interleaved once and each frame is written once, however many
+ * viewers there are.
+ */
+export class Mux implements Waiter {
+  readonly #format: Format;
+  readonly #ring: Ring<MuxItem>;
+  readonly #frames = new Interleaver();
+  readonly #schedules = new Map<number, FlushSchedule>();
+  readonly #onIdle: () => void;
+  #header: Header | undefined;
+  #video: VideoConfig | undefined;
+  #audio: AudioConfig | undefined;
+  #viewers = 0;
+  #error: unknown;
+
+  /** A mux of no track yet; `onIdle` is called when the last viewer has gone. */
+  constructor(create: FormatFactory, onIdle: () => void) {
+    this.#format = create();
+    this.#ring = new Ring();
+    this.#onIdle = onIdle;
+  }
+
+  /** Viewers that read now. */
+  get viewers(): number {
+    return this.#viewers;
+  }
+
+  /** Adds the one video or the one audio track to mux, with its configuration of now. */
+  add(config: VideoConfig | AudioConfig, ring: Ring<MediaFrame>): void {
+    this.#frames.add(config.kind, ring);
+    if (this.#header === undefined) {
+      if (config.kind === "video") this.#video = config;
+      else this.#audio = config;
+    } else {
+      this.#change(config, this.#ring.newest()?.dts ?? 0);
+      this.wake();
+    }
+  }
+
+  /** Reads what the tracks have now, and from then on whenever there is more. */
+  start(): void {
+    this.#announce();
+    this.wake();
+  }
+
+  /** Muxes all frames that have come. */
+  wake(): void {
+    try {
+      for (let frame = this.#frames.next(); frame; frame = this.#frames.next()) this.#write(frame);
+    } catch (error) {
+      this.#error = error;
+      return this.close();
+    }
+    for (const schedule of this.#schedules.values()) schedule.onWrite();
+    if (this.#frames.done) this.close();
+    else this.#frames.wait(this);
+  }
+
+  /** A reader for one more viewer. */
+  read(options: MuxReadOptions = {}): MuxReader {
+    this.#viewers++;
+    const flushMs = options.flushMs ?? 0;
+    let schedule = this.#schedules.get(flushMs);
+    if (schedule === undefined) {
+      schedule = new FlushSchedule(this.#ring, flushMs);
+      this.#schedules.set(flushMs, schedule);
+    }
+    schedule.readers++;
+    return new MuxReader({
+      ring: this.#ring,
+      schedule,
+      options,
+      error: () => this.#error,
+      onClose: () => this.#leave(schedule, flushMs),
+    });
+  }
+
+  /** Stops reading the tracks; viewers end once they have read what is muxed. */
+  close(): void {
+    this.#frames.close(this);
+    this.#ring.close();
+    for (const schedule of this.#schedules.values()) schedule.flush();
+  }
+
+  #leave(schedule: FlushSchedule, flushMs: number): void {
+    schedule.readers--;
+    if (schedule.readers === 0) {
+      schedule.flush();
+      this.#schedules.delete(flushMs);
+    }
+    this.#viewers--;
+    if (this.#viewers > 0) return;
+    this.close();
+    this.#onIdle();
+  }
+
+  #announce(): Header {
+    const tracks = { video: this.#video, audio: this.#audio };
+    return this.#header = {
+      start: this.#format.header(tracks, "start"),
+      change: this.#format.header(tracks, "change"),
+    };
+  }
+
+  /** Tells viewers of a configuration in the middle of the stream. */
+  #change(config: VideoConfig | AudioConfig, dts: number): void {
+    if (config.kind === "video") this.#video = config;
+    else this.#audio = config;
+    const header = this.#announce();
+    this.#append({ dts, key: false, bytes: header.change, header, frames: 0 });
+  }
+
+  #write(frame: MediaFrame): void {
+    const announced = frame.kind === "video" ? this.#video : this.#audio;
+    if (frame.config !== announced) this.#change(frame.config, frame.dts);
+    const header = this.#header ?? this.#announce();
+    const bytes = this.#format.write(frame);
+    const key = frame.key && (frame.kind === "video" || this.#video === undefined);
+    this.#append({ dts: frame.dts, key, bytes, header, frames: 1 });
+  }
+
+  #append(item: MuxItem): void {
+    this.#ring.write(item, item.bytes.length);
+  }
+}
+
+/** When the viewers of one flush interval get what has been muxed, and the batches they share. */
+class FlushSchedule {
+  readonly waiting = new WakeList();
+  readers = 0;
+  readonly #ring: Ring<MuxItem>;
+  readonly #intervalMs: number;
+  readonly #batches = new Map<number, SharedBatch>();
+  #flushed: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(ring: Ring<MuxItem>, intervalMs: number) {
+    this.#ring = ring;
+    this.#intervalMs = intervalMs;
+    this.#flushed = ring.head;
+  }
+
+  /** Sequence number up to which viewers may read. */
+  get flushed(): number {
+    return this.#flushed;
+  }
+
+  onWrite(): void {
+    if (this.#flushed === this.#ring.head) return;
+    if (this.#intervalMs === 0) return this.flush();
+    this.#timer ??= setTimeout(() => this.flush(), this.#intervalMs);
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#flushed = this.#ring.head;
+    this.#batches.clear();
+    this.waiting.wake();
+  }
+
+  /** The batch of all flushed items from `start` on, shared by the viewers that are there. */
+  batch(start: number): SharedBatch | undefined {
+    let batch = this.#batches.get(start);
+    if (batch === undefined) {
+      batch = this.#gather(start);
+      if (batch !== undefined) this.#batches.set(start, batch);
+    }
+    return batch;
+  }
+
+  #gather(start: number): SharedBatch | undefined {
+    const parts: Uint8Array[] = [];
+    let header: Header | undefined;
+    let length = 0;
+    let frames = 0;
+    let end = start;
+    for (; end < this.#flushed; end++) {
+      const item = this.#ring.at(end);
+      if (item === undefined) break;
+      if (length > 0 && length + item.bytes.length > MAX_BATCH_BYTES) break;
+      parts.push(item.bytes);
+      length += item.bytes.length;
+      frames += item.frames;
+      header = item.header;
+    }
+    if (header === undefined) return undefined;
+    const [only] = parts;
+    return { bytes: parts.length === 1 && only ? only : concat(parts), frames, end, header };
+  }
+}
+
+interface MuxReaderInit {
+  readonly ring: Ring<MuxItem>;
+  readonly schedule: FlushSchedule;
+  readonly options: ReadOptions;
+  readonly error: () => unknown;
+  readonly onClose: () => void;
+}
+
+/** One viewer of a mux: gives batches, each beginning and ending with whole items. */
+export class MuxReader implements Source<Batch> {
+  readonly #schedule: FlushSchedule;
+  readonly #cursor: Cursor<MuxItem>;
+  readonly #error: () => unknown;
+  readonly #onClose: () => void;
+  #header: Header | undefined;
+  #seenJumps = 0;
+  #closed = false;
+
+  /** Made by {@linkcode Mux.read}. */
+  constructor(init: MuxReaderInit) {
+    this.#schedule = init.schedule;
+    this.#cursor = new Cursor(init.ring, init.options);
+    this.#error = init.error;
+    this.#onClose = init.onClose;
+  }
+
+  /** Frames passed over because the viewer was too slow. */
+  get dropped(): number {
+    return this.#cursor.dropped;
+  }
+
+  /** How far the viewer is behind the newest frame, in µs. */
+  get lagUs(): number {
+    return this.#cursor.lagUs;
+  }
+
+  /** Whether the stream has ended and all is read. */
+  get done(): boolean {
+    return this.#closed || this.#cursor.done;
+  }
+
+  /**
+   * Takes the next batch.
+   *
+   * @throws {LaggedError} If the viewer must not drop and frames were lost.
+   */
+  next(): Batch | undefined {
+    const cursor = this.#cursor;
+    const first = cursor.peek(this.#schedule.flushed);
+    if (first === undefined) {
+      const error = this.#error();
+      if (error !== undefined) throw error;
+      return undefined;
+    }
+    const batch = this.#schedule.batch(cursor.sequence);
+    if (batch === undefined) return undefined;
+    cursor.sequence = batch.end;
+    const jumped = cursor.jumps !== this.#seenJumps;
+    this.#seenJumps = cursor.jumps;
+    const known = this.#header;
+    this.#header = batch.header;
+    if (known === undefined) return prefixed(first.header.start, batch);
+    return jumped && known !== first.header ? prefixed(first.header.change, batch) : batch;
+  }
+
+  /** Wakes `waiter` at the next flush. */
+  wait(waiter: Waiter): void {
+    this.#schedule.waiting.add(waiter);
+  }
+
+  /** Leaves the mux. */
+  close(waiter?: Waiter): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cursor.close();
+    if (waiter) this.#schedule.waiting.delete(waiter);
+    this.#onClose();
+  }
+}
+
+function prefixed(header: Uint8Array, batch: Batch): Batch {
+  return { bytes: concat([header, batch.bytes]), frames: batch.frames };
+}

@@ -1,0 +1,216 @@
+/** The ring: single writer, any number of readers, the only fan-out primitive of the engine. */
+
+import { WakeList } from "./wake_list.ts";
+
+/** What a ring must know of an item to place and drop it. */
+export interface RingItem {
+  /** Decode time on the stream's timeline, in µs. */
+  readonly dts: number;
+  /** Whether a reader can start here. */
+  readonly key: boolean;
+}
+
+/** Bounds of a {@linkcode Ring}. */
+export interface RingOptions {
+  /** Most items kept. @default {8192} */
+  readonly maxItems?: number;
+  /** Most bytes kept. @default {67108864} (64 MiB: 10 s at 50 Mbit/s) */
+  readonly maxBytes?: number;
+  /** Longest time kept, from the oldest item to the newest, in µs. @default {30000000} */
+  readonly maxSpanUs?: number;
+  /**
+   * Time kept before the newest item even where nobody would start there, in µs: what a reader may
+   * be late without loss. @default {2000000}
+   */
+  readonly historyUs?: number;
+  /** The time from which on another ring needs this one's items, in µs. @default {never} */
+  readonly retainFromUs?: () => number;
+}
+
+/** A position in a ring that keeps items from being dropped before the ring's bounds force it. */
+export interface Pin {
+  /** Sequence number of the oldest item still needed. */
+  readonly sequence: number;
+}
+
+const INITIAL_SLOTS = 64;
+
+/**
+ * A bounded history of items with ever-growing sequence numbers.
+ *
+ * It holds the items from the newest key on, so that a new reader starts there at once, and a
+ * little history; past its bounds in items, bytes or time the oldest go, keys or not. A reader is
+ * an integer: it costs nothing while it waits. Writing wakes the readers that wait in a microtask,
+ * once for all that was written in one turn.
+ */
+export class Ring<T extends RingItem> {
+  /** Readers that have read everything. */
+  readonly waiting: WakeList = new WakeList();
+  readonly #maxItems: number;
+  readonly #maxBytes: number;
+  readonly #maxSpanUs: number;
+  readonly #historyUs: number;
+  readonly #retainFromUs: () => number;
+  readonly #pins = new Set<Pin>();
+  #items: (T | undefined)[] = new Array(INITIAL_SLOTS).fill(undefined);
+  #sizes: number[] = new Array(INITIAL_SLOTS).fill(0);
+  #mask = INITIAL_SLOTS - 1;
+  #head = 0;
+  #tail = 0;
+  #newestKey = -1;
+  #bytes = 0;
+  #closed = false;
+  #waking = false;
+
+  /** An empty ring. */
+  constructor(options: RingOptions = {}) {
+    this.#maxItems = options.maxItems ?? 8192;
+    this.#maxBytes = options.maxBytes ?? 64 * 1024 * 1024;
+    this.#maxSpanUs = options.maxSpanUs ?? 30_000_000;
+    this.#historyUs = options.historyUs ?? 2_000_000;
+    this.#retainFromUs = options.retainFromUs ?? (() => Infinity);
+  }
+
+  /** Sequence number that the next item will get. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** Sequence number of the oldest item kept; {@linkcode Ring.head} if there is none. */
+  get tail(): number {
+    return this.#tail;
+  }
+
+  /** Sequence number of the newest key kept; −1 if there is none. */
+  get newestKey(): number {
+    return this.#newestKey >= this.#tail ? this.#newestKey : -1;
+  }
+
+  /** Sequence number of the oldest key kept; −1 if there is none. */
+  get oldestKey(): number {
+    const newest = this.newestKey;
+    if (newest < 0) return -1;
+    for (let sequence = this.#tail; sequence < newest; sequence++) {
+      if (this.at(sequence)?.key) return sequence;
+    }
+    return newest;
+  }
+
+  /** Bytes kept. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether the writer is done: readers end once they have read what is there. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** The item numbered `sequence`, if it is kept. */
+  at(sequence: number): T | undefined {
+    if (sequence < this.#tail || sequence >= this.#head) return undefined;
+    return this.#items[sequence & this.#mask];
+  }
+
+  /** Bytes of the item numbered `sequence`; 0 if it is not kept. */
+  size(sequence: number): number {
+    return this.at(sequence) === undefined ? 0 : this.#sizes[sequence & this.#mask] ?? 0;
+  }
+
+  /** The newest item, if there is one. */
+  newest(): T | undefined {
+    return this.at(this.#head - 1);
+  }
+
+  /** Sequence number of the first item kept from `dtsUs` on; {@linkcode Ring.head} if none. */
+  find(dtsUs: number): number {
+    let low = this.#tail;
+    let high = this.#head;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const item = this.at(middle);
+      if (item !== undefined && item.dts < dtsUs) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /**
+   * Appends an item of `bytes` bytes and returns its sequence number.
+   *
+   * @throws {TypeError} If the ring is closed.
+   */
+  write(item: T, bytes: number): number {
+    if (this.#closed) throw new TypeError("Cannot write: the ring is closed");
+    if (this.#head - this.#tail > this.#mask) this.#grow();
+    const sequence = this.#head++;
+    this.#items[sequence & this.#mask] = item;
+    this.#sizes[sequence & this.#mask] = bytes;
+    this.#bytes += bytes;
+    if (item.key) this.#newestKey = sequence;
+    this.#evict(item.dts);
+    this.#wakeSoon();
+    return sequence;
+  }
+
+  /** Keeps items from `pin` on, as far as the bounds allow, until {@linkcode Ring.unpin}. */
+  pin(pin: Pin): void {
+    this.#pins.add(pin);
+  }
+
+  /** Ends a {@linkcode Ring.pin}. */
+  unpin(pin: Pin): void {
+    this.#pins.delete(pin);
+  }
+
+  /** Ends the ring: what is kept can still be read. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#wakeSoon();
+  }
+
+  #wakeSoon(): void {
+    if (this.#waking || this.waiting.size === 0) return;
+    this.#waking = true;
+    queueMicrotask(() => {
+      this.#waking = false;
+      this.waiting.wake();
+    });
+  }
+
+  #evict(newestDts: number): void {
+    const key = this.at(this.#newestKey);
+    const neededFrom = Math.min(
+      newestDts - this.#historyUs,
+      key?.dts ?? Infinity,
+      this.#retainFromUs(),
+    );
+    let pinned = Infinity;
+    for (const pin of this.#pins) pinned = Math.min(pinned, pin.sequence);
+    while (this.#tail < this.#head - 1) {
+      const slot = this.#tail & this.#mask;
+      const oldest = this.#items[slot];
+      if (oldest === undefined) break;
+      const over = this.#head - this.#tail > this.#maxItems || this.#bytes > this.#maxBytes ||
+        newestDts - oldest.dts > this.#maxSpanUs;
+      if (!over && (oldest.dts >= neededFrom || this.#tail >= pinned)) break;
+      this.#bytes -= this.#sizes[slot] ?? 0;
+      this.#items[slot] = undefined;
+      this.#tail++;
+    }
+  }
+
+  #grow(): void {
+    const slots = (this.#mask + 1) * 2;
+    const items = new Array<T | undefined>(slots).fill(undefined);
+    const sizes = new Array<number>(slots).fill(0);
+    for (let sequence = this.#tail; sequence < this.#head; sequence++) {
+      items[sequence & (slots - 1)] = this.#items[sequence & this.#mask];
+      sizes[sequence & (slots - 1)] = this.#sizes[sequence & this.#mask] ?? 0;
+    }
+    this.#items = items;
+    this.#sizes = sizes;
+    this.#mask = slots - 1;
+  }
+}

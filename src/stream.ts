@@ -1,0 +1,437 @@
+/** Streams: tracks under a path, who writes them, who reads them, and how long they live. */
+
+import { type End, type EndCode, EndedError } from "./errors.ts";
+import type { AudioAccessUnit, DataUnit, Frame, MediaFrame, VideoAccessUnit } from "./frame.ts";
+import type { Logger } from "./log.ts";
+import { Tally } from "./log.ts";
+import { type FormatFactory, Mux } from "./mux.ts";
+import type { EngineOptions } from "./options.ts";
+import type { Publisher } from "./publisher.ts";
+import type { RingOptions } from "./ring.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { Timeline } from "./time.ts";
+import {
+  type AudioTrack,
+  type DataTrack,
+  type Track,
+  TrackWriter,
+  type VideoTrack,
+} from "./track.ts";
+
+/** What a stream needs of the engine that it belongs to. */
+export interface StreamHost {
+  /** The engine's options of now. */
+  readonly options: EngineOptions;
+  /** The engine's logger. */
+  readonly log: Logger;
+  /** Milliseconds of a clock that never goes back. */
+  readonly nowMs: () => number;
+  /** Told when a track has its first configuration. */
+  onTrack(stream: Stream, track: Track): void;
+  /** Asks for a track in other codecs than the publisher's; whether somebody will make one. */
+  onTranscodeRequest(stream: Stream, kind: MediaKind, codecs: readonly string[]): boolean;
+  /** Told once when the stream has ended. */
+  onStreamEnd(stream: Stream, end: End): void;
+}
+
+/** Kinds of tracks that viewers select. */
+export type MediaKind = "video" | "audio";
+
+/** Which tracks a reader takes. */
+export interface TrackSelection {
+  /** Whether it takes video. @default {true} */
+  readonly video?: boolean;
+  /** Whether it takes audio. @default {true} */
+  readonly audio?: boolean;
+}
+
+/** Something that takes the tracks of a stream as they come: at most one of each kind. */
+export interface TrackTaker {
+  /** Takes a track that is live. */
+  add(kind: MediaKind, writer: TrackWriter<MediaFrame>): void;
+}
+
+/** The state of a stream: a publisher writes, it waits for one to come back, or it is over. */
+export type StreamState = "live" | "waiting" | "ended";
+
+/** How long viewers wait for a second track once the first one is there. */
+const SETTLE_MS = 500;
+/** Lines a second about discarded frames of one stream; further ones are counted. */
+const DISCARDS_LOGGED_A_SECOND = 1;
+
+/**
+ * A named set of tracks.
+ *
+ * It is made by its first publisher and outlives the publishers that replace one another. It ends
+ * exactly once, and with it all that reads or writes it.
+ */
+export class Stream {
+  /** Its name, such as `live/camera`. */
+  readonly path: string;
+  /** When it began. */
+  readonly since: Date = new Date();
+  /** The one clock of its tracks. */
+  readonly timeline: Timeline;
+  /** Settles when the stream has ended. */
+  readonly closed: Promise<End>;
+  readonly #host: StreamHost;
+  readonly #writers = new Map<string, TrackWriter<Frame>>();
+  readonly #live = new Set<TrackWriter<Frame>>();
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #muxes = new Map<FormatFactory, Map<string, Mux>>();
+  readonly #takers = new Set<() => void>();
+  readonly #waits = new Set<() => void>();
+  readonly #discards: Tally;
+  #resolveClosed: (end: End) => void = () => {};
+  #publisher: Publisher | undefined;
+  #end: End | undefined;
+  #droppedBefore = 0;
+  #lastFrameMs = 0;
+  #settled = false;
+  #publishTimer: ReturnType<typeof setTimeout> | undefined;
+  #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #settleTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Made by `Engine.publish`. */
+  constructor(path: string, host: StreamHost) {
+    this.path = path;
+    this.#host = host;
+    this.timeline = new Timeline(host.nowMs);
+    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
+    this.#discards = new Tally(
+      DISCARDS_LOGGED_A_SECOND,
+      (count) => host.log.warn("{path}: {count} more frames discarded", { path, count }),
+    );
+  }
+
+  /** Whether a publisher writes, the stream waits for one, or it is over. */
+  get state(): StreamState {
+    if (this.#end !== undefined) return "ended";
+    return this.#publisher === undefined ? "waiting" : "live";
+  }
+
+  /** The one that writes; undefined while the stream waits and after its end. */
+  get publisher(): Publisher | undefined {
+    return this.#publisher;
+  }
+
+  /** Those that read. */
+  get subscribers(): ReadonlySet<Subscriber> {
+    return this.#subscribers;
+  }
+
+  /** All tracks, in the order in which they were opened. */
+  get tracks(): readonly Track[] {
+    return [...this.#writers.values()].map((writer) => writer.track);
+  }
+
+  /** The video tracks, in the order in which they were opened. */
+  get videoTracks(): readonly VideoTrack[] {
+    return this.#tracksOf("video") as unknown as VideoTrack[];
+  }
+
+  /** The audio tracks, in the order in which they were opened. */
+  get audioTracks(): readonly AudioTrack[] {
+    return this.#tracksOf("audio") as unknown as AudioTrack[];
+  }
+
+  /** The data tracks, in the order in which they were opened. */
+  get dataTracks(): readonly DataTrack[] {
+    return this.#tracksOf("data") as unknown as DataTrack[];
+  }
+
+  /** Frames that its subscribers, also those that have left, did not get because of their lag. */
+  get dropped(): number {
+    let dropped = this.#droppedBefore;
+    for (const subscriber of this.#subscribers) dropped += subscriber.stats().dropped;
+    return dropped;
+  }
+
+  /** Ends the stream. Idempotent. */
+  close(detail = "closed", code: EndCode = "ended"): void {
+    this.#finish({ code, detail });
+  }
+
+  /** Whether frames of `kind` are kept. */
+  accepts(kind: Frame["kind"]): boolean {
+    const { EnableVideo, EnableAudio } = this.#host.options;
+    return kind === "video" ? EnableVideo : kind === "audio" ? EnableAudio : true;
+  }
+
+  /** Makes `publisher` the one that writes, in place of the one before. */
+  attach(publisher: Publisher): void {
+    const previous = this.#publisher;
+    this.#publisher = publisher;
+    previous?.finish({ code: "replaced", detail: `replaced by ${publisher.type} ${publisher.id}` });
+    clearTimeout(this.#reconnectTimer);
+    this.timeline.restart();
+    this.#lastFrameMs = this.#host.nowMs();
+    this.#watchPublisher();
+    if (this.#subscribers.size === 0 && this.#idleTimer !== undefined) this.#armIdle();
+  }
+
+  /** Told by a publisher that it has ended. */
+  onPublisherEnd(publisher: Publisher, end: End): void {
+    if (this.#publisher !== publisher || this.#end !== undefined) return;
+    this.#publisher = undefined;
+    clearTimeout(this.#publishTimer);
+    const seconds = publisher.options.reconnectTimeout ?? this.#host.options.ReconnectTimeout;
+    if ((end.code !== "lost" && end.code !== "error") || seconds === 0) return this.#finish(end);
+    this.#host.log.warn("{path}: {type} publisher {id} lost, waiting {seconds} s: {detail}", {
+      path: this.path,
+      type: publisher.type,
+      id: publisher.id,
+      seconds,
+      detail: end.detail,
+    });
+    this.#reconnectTimer = setTimeout(() => this.#finish(end), seconds * 1000);
+  }
+
+  /** The writing half of the track `name`, opened if it is new. */
+  openTrack(kind: "video", name: string): TrackWriter<VideoAccessUnit>;
+  openTrack(kind: "audio", name: string): TrackWriter<AudioAccessUnit>;
+  openTrack(kind: "data", name: string): TrackWriter<DataUnit>;
+  openTrack(kind: Frame["kind"], name: string): unknown {
+    const id = `${kind}:${name}`;
+    let writer = this.#writers.get(id);
+    if (writer === undefined) {
+      writer = new TrackWriter<Frame>(kind, name, this.#ringOptions(kind));
+      this.#writers.set(id, writer);
+      if (kind === "data") this.onTracks();
+    }
+    return writer;
+  }
+
+  /** Told by the publisher of each frame kept. */
+  onFrame(): void {
+    this.#lastFrameMs = this.#host.nowMs();
+  }
+
+  /** Told by the publisher that a track may be live, or that all of them are known. */
+  onTracks(): void {
+    for (const writer of this.#writers.values()) {
+      if (!writer.track.live || this.#live.has(writer)) continue;
+      this.#live.add(writer);
+      this.#host.onTrack(this, writer.track);
+      if (writer.track.kind !== "data" && !this.#settled) {
+        this.#settleTimer ??= setTimeout(() => this.#settle(), SETTLE_MS);
+      }
+    }
+    const expects = (kind: MediaKind) => this.accepts(kind) && !this.#findLive(kind, []);
+    if (this.#publisher?.complete || (!expects("video") && !expects("audio"))) this.#settle();
+    for (const take of [...this.#takers]) take();
+    this.#checkWaits();
+  }
+
+  /** Told by the publisher of each frame that could not be kept. */
+  onDiscard(reason: string): void {
+    this.#discards.add(() =>
+      this.#host.log.warn("{path}: discarded a frame of {reason}", { path: this.path, reason })
+    );
+  }
+
+  /**
+   * The first live track of `kind` in one of `codecs` (FourCCs or RFC 6381 strings; any if none).
+   *
+   * Undefined once it is clear that there will be none: the publisher has announced its tracks, or
+   * half a second has passed since its first one. Where there is one in another codec, somebody may
+   * answer the transcode request and provide it.
+   *
+   * @throws {EndedError} If the stream ends first.
+   */
+  async waitTrack(
+    kind: MediaKind,
+    codecs: readonly string[] = [],
+    signal?: AbortSignal,
+  ): Promise<TrackWriter<MediaFrame> | undefined> {
+    const find = () => this.#findLive(kind, codecs);
+    await this.#until(() => find() !== undefined || !this.accepts(kind) || this.#settled, signal);
+    const found = find();
+    if (found !== undefined || this.#findLive(kind, []) === undefined) return found;
+    if (!this.#host.onTranscodeRequest(this, kind, codecs)) return undefined;
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#checkWaits();
+    }, this.#host.options.OnDemandPublishTimeout * 1000);
+    try {
+      await this.#until(() => find() !== undefined || late, signal);
+    } finally {
+      clearTimeout(timer);
+    }
+    return find();
+  }
+
+  /**
+   * Waits until all tracks are live that viewers should wait for.
+   *
+   * @throws {EndedError} If the stream ends first.
+   */
+  waitSettled(signal?: AbortSignal): Promise<void> {
+    return this.#until(() => this.#settled, signal);
+  }
+
+  /** Gives `taker` the first live track of each selected kind, now or when it comes. */
+  giveTracks(taker: TrackTaker, selection: TrackSelection = {}): () => void {
+    const missing = new Set<MediaKind>();
+    if (selection.video ?? true) missing.add("video");
+    if (selection.audio ?? true) missing.add("audio");
+    const take = () => {
+      for (const kind of missing) {
+        const writer = this.#findLive(kind, []);
+        if (writer === undefined) continue;
+        missing.delete(kind);
+        taker.add(kind, writer);
+      }
+      if (missing.size === 0) this.#takers.delete(take);
+    };
+    this.#takers.add(take);
+    take();
+    return () => this.#takers.delete(take);
+  }
+
+  /** The mux of a format and selection, which lives as long as it has viewers. */
+  mux(create: FormatFactory, selection: TrackSelection = {}): Mux {
+    const key = `${selection.video ?? true} ${selection.audio ?? true}`;
+    let muxes = this.#muxes.get(create);
+    if (muxes === undefined) this.#muxes.set(create, muxes = new Map());
+    const existing = muxes.get(key);
+    if (existing !== undefined) return existing;
+    const mux = new Mux(create, () => {
+      stop();
+      muxes.delete(key);
+      if (muxes.size === 0) this.#muxes.delete(create);
+    });
+    const stop = this.giveTracks({
+      add: (_kind, writer) => {
+        if (writer.config) mux.add(writer.config, writer.ring);
+      },
+    }, selection);
+    muxes.set(key, mux);
+    mux.start();
+    return mux;
+  }
+
+  /** Adds a reader. */
+  addSubscriber(subscriber: Subscriber): void {
+    this.#subscribers.add(subscriber);
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = undefined;
+  }
+
+  /** Told by a subscriber that it has ended. */
+  removeSubscriber(subscriber: Subscriber): void {
+    if (!this.#subscribers.delete(subscriber)) return;
+    this.#droppedBefore += subscriber.stats().dropped;
+    if (this.#subscribers.size === 0 && this.#end === undefined) this.#armIdle();
+  }
+
+  #checkWaits(): void {
+    for (const check of [...this.#waits]) check();
+  }
+
+  /** Waits for what the tracks' changes can make true. */
+  #until(holds: () => boolean, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const check = () => {
+        if (signal?.aborted) leave(() => reject(signal.reason));
+        else if (this.#end !== undefined) {
+          const error = new EndedError(`stream ${this.path}`, this.#end);
+          leave(() => reject(error));
+        } else if (holds()) leave(resolve);
+      };
+      const leave = (settle: () => void) => {
+        this.#waits.delete(check);
+        signal?.removeEventListener("abort", check);
+        settle();
+      };
+      this.#waits.add(check);
+      signal?.addEventListener("abort", check);
+      check();
+    });
+  }
+
+  #armIdle(): void {
+    clearTimeout(this.#idleTimer);
+    const seconds = this.#publisher?.options.autoCloseDelay ?? this.#host.options.AutoCloseDelay;
+    const idle = () => this.#finish({ code: "idle", detail: "its last subscriber left" });
+    if (seconds === 0) idle();
+    else if (seconds > 0) this.#idleTimer = setTimeout(idle, seconds * 1000);
+  }
+
+  /** Ends the stream when no frame has come for the publish timeout: one timer, not one a frame. */
+  #watchPublisher(): void {
+    clearTimeout(this.#publishTimer);
+    const publisher = this.#publisher;
+    if (publisher === undefined) return;
+    const seconds = publisher.options.publishTimeout ?? this.#host.options.PublishTimeout;
+    const leftMs = this.#lastFrameMs + seconds * 1000 - this.#host.nowMs();
+    if (leftMs > 0) {
+      this.#publishTimer = setTimeout(() => this.#watchPublisher(), leftMs);
+    } else {
+      this.#finish({ code: "publish-timeout", detail: `no frame for ${seconds} s` });
+    }
+  }
+
+  #settle(): void {
+    clearTimeout(this.#settleTimer);
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#checkWaits();
+  }
+
+  #finish(end: End): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    for (
+      const timer of [
+        this.#publishTimer,
+        this.#reconnectTimer,
+        this.#idleTimer,
+        this.#settleTimer,
+      ]
+    ) clearTimeout(timer);
+    this.#discards.flush();
+    const publisher = this.#publisher;
+    this.#publisher = undefined;
+    publisher?.finish(end);
+    for (const writer of this.#writers.values()) writer.ring.close();
+    this.#checkWaits();
+    this.#takers.clear();
+    for (const subscriber of [...this.#subscribers]) subscriber.onStreamEnd(end);
+    this.#host.onStreamEnd(this, end);
+    this.#resolveClosed(end);
+  }
+
+  #findLive(kind: MediaKind, codecs: readonly string[]): TrackWriter<MediaFrame> | undefined {
+    for (const writer of this.#live) {
+      if (writer.track.kind !== kind) continue;
+      const config = writer.config;
+      if (config === undefined) continue;
+      const matches = codecs.some((codec) => codec === config.fourcc || codec === config.codec);
+      if (codecs.length === 0 || matches) return writer as unknown as TrackWriter<MediaFrame>;
+    }
+    return undefined;
+  }
+
+  #tracksOf(kind: Frame["kind"]): Track[] {
+    return this.tracks.filter((track) => track.kind === kind);
+  }
+
+  /** Audio is kept as far back as the keyframe from which a new viewer starts. */
+  #ringOptions(kind: Frame["kind"]): RingOptions {
+    if (kind !== "audio") return {};
+    return {
+      retainFromUs: () => {
+        let fromUs = Infinity;
+        for (const writer of this.#writers.values()) {
+          if (writer.track.kind !== "video") continue;
+          const key = writer.ring.at(writer.ring.newestKey);
+          if (key !== undefined && key.dts < fromUs) fromUs = key.dts;
+        }
+        return fromUs;
+      },
+    };
+  }
+}

@@ -1,0 +1,266 @@
+/** Subscribers: the reading end of a stream. */
+
+import type { ReadOptions } from "./cursor.ts";
+import { type End, EndedError } from "./errors.ts";
+import type { AudioAccessUnit, MediaFrame, VideoAccessUnit } from "./frame.ts";
+import { Interleaver } from "./interleave.ts";
+import type { FormatFactory, MuxReader, MuxReadOptions } from "./mux.ts";
+import { readableFrom, type ReaderOptions } from "./readable.ts";
+import type { Stream, TrackSelection } from "./stream.ts";
+import type { AudioTrack, VideoTrack } from "./track.ts";
+
+/** Who subscribes, and to what of the stream. */
+export interface SubscribeOptions extends TrackSelection {
+  /** Protocol or kind of reader, such as `FLV`. */
+  readonly type: string;
+  /** Who it is, such as the remote address. @default {"local"} */
+  readonly id?: string;
+  /** Ends the wait for the stream, and the subscriber. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Callbacks of {@linkcode Subscriber.play}. */
+export interface PlayHandlers extends ReadOptions {
+  /** Called with each video frame. */
+  readonly onVideo?: (frame: VideoAccessUnit) => void;
+  /** Called with each audio frame. */
+  readonly onAudio?: (frame: AudioAccessUnit) => void;
+}
+
+/** Counters of a subscriber. */
+export interface SubscriberStats {
+  /** Bytes handed over. */
+  readonly bytes: number;
+  /** Frames handed over. */
+  readonly frames: number;
+  /** Frames passed over because it was too slow. */
+  readonly dropped: number;
+  /** How far it is behind the newest frame, in ms. */
+  readonly lagMs: number;
+}
+
+interface Reader {
+  readonly dropped: number;
+  readonly lagUs: number;
+}
+
+/**
+ * One reader of a stream. It can be listed and kicked, and counts what it gets.
+ *
+ * It ends by {@linkcode Subscriber.close}, or with its stream; what it reads then ends after the
+ * last frame, and with an `EndedError` where it is kicked.
+ */
+export class Subscriber implements AsyncDisposable {
+  /** Number of the subscriber, unique in its engine. */
+  readonly number: number;
+  /** The stream that it reads. */
+  readonly stream: Stream;
+  /** Protocol or kind of reader. */
+  readonly type: string;
+  /** Who it is. */
+  readonly id: string;
+  /** When it began. */
+  readonly since: Date = new Date();
+  /** Settles when the subscriber has ended. */
+  readonly closed: Promise<End>;
+  readonly #selection: TrackSelection;
+  readonly #onEnd: (subscriber: Subscriber, end: End) => void;
+  readonly #controller = new AbortController();
+  readonly #readers = new Set<Reader>();
+  #resolveClosed: (end: End) => void = () => {};
+  #end: End | undefined;
+  #bytes = 0;
+  #frames = 0;
+  #droppedBefore = 0;
+
+  /** Made by `Engine.subscribe`. */
+  constructor(
+    stream: Stream,
+    options: SubscribeOptions & { readonly number: number },
+    onEnd: (subscriber: Subscriber, end: End) => void,
+  ) {
+    this.stream = stream;
+    this.number = options.number;
+    this.type = options.type;
+    this.id = options.id ?? "local";
+    this.#selection = options;
+    this.#onEnd = onEnd;
+    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
+  }
+
+  /** Aborted, with an `EndedError` as its reason, when it is ended other than by its stream. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** How it ended; undefined while it reads. */
+  get end(): End | undefined {
+    return this.#end;
+  }
+
+  /** Its counters. */
+  stats(): SubscriberStats {
+    let dropped = this.#droppedBefore;
+    let lagUs = 0;
+    for (const reader of this.#readers) {
+      dropped += reader.dropped;
+      lagUs = Math.max(lagUs, reader.lagUs);
+    }
+    return {
+      bytes: this.#bytes,
+      frames: this.#frames,
+      dropped,
+      lagMs: Math.round(lagUs / 1000),
+    };
+  }
+
+  /**
+   * The first video track in one of `codecs` (FourCCs or RFC 6381 strings; any if none), as soon as
+   * it is live; undefined once it is clear that there will be none, or video is not selected.
+   *
+   * @throws {EndedError} If the stream or the subscriber ends first.
+   */
+  async waitVideoTrack(...codecs: readonly string[]): Promise<VideoTrack | undefined> {
+    if (this.#selection.video === false) return undefined;
+    const writer = await this.stream.waitTrack("video", codecs, this.signal);
+    return writer?.track as VideoTrack | undefined;
+  }
+
+  /** {@linkcode Subscriber.waitVideoTrack} for audio. */
+  async waitAudioTrack(...codecs: readonly string[]): Promise<AudioTrack | undefined> {
+    if (this.#selection.audio === false) return undefined;
+    const writer = await this.stream.waitTrack("audio", codecs, this.signal);
+    return writer?.track as AudioTrack | undefined;
+  }
+
+  /**
+   * The frames of both tracks, interleaved by DTS, from the newest keyframe on; a track that comes
+   * late joins in. With callbacks the result settles when the stream has ended.
+   *
+   * @throws {LaggedError} If the mode is `record` and frames were lost; rejects, or errors the stream.
+   */
+  play(options?: ReadOptions): ReadableStream<MediaFrame>;
+  play(handlers: PlayHandlers): Promise<void>;
+  play(options: PlayHandlers = {}): ReadableStream<MediaFrame> | Promise<void> {
+    const { onVideo, onAudio } = options;
+    const frames = new Interleaver(options);
+    const selection = onVideo || onAudio
+      ? {
+        video: onVideo !== undefined && (this.#selection.video ?? true),
+        audio: onAudio !== undefined && (this.#selection.audio ?? true),
+      }
+      : this.#selection;
+    const taker = {
+      add: (kind: "video" | "audio", writer: { ring: Parameters<Interleaver["add"]>[1] }) =>
+        frames.add(kind, writer.ring),
+    };
+    const stop = this.stream.giveTracks(taker, selection);
+    const count = (frame: MediaFrame) => this.#count(1, frame.data.length);
+    const hooks = this.#hooks(frames, count, stop);
+    if (onVideo === undefined && onAudio === undefined) return readableFrom(frames, hooks);
+    return new Promise((resolve, reject) => {
+      const deliver = (frame: MediaFrame) => {
+        count(frame);
+        if (frame.kind === "video") onVideo?.(frame);
+        else onAudio?.(frame);
+      };
+      const { signal } = this;
+      const leave = (settle: () => void) => {
+        signal.removeEventListener("abort", onAbort);
+        frames.close(waiter);
+        hooks.onEnd?.();
+        settle();
+      };
+      const onAbort = () => leave(() => reject(signal.reason));
+      const waiter = {
+        wake: () => {
+          try {
+            for (let frame = frames.next(); frame; frame = frames.next()) {
+              deliver(frame);
+              if (signal.aborted) return;
+            }
+          } catch (error) {
+            return leave(() => reject(error));
+          }
+          if (frames.done) leave(resolve);
+          else frames.wait(waiter);
+        },
+      };
+      if (signal.aborted) return onAbort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      waiter.wake();
+    });
+  }
+
+  /**
+   * The stream in `format` as a stream of bytes, made once for all subscribers that read it so.
+   * Each chunk begins and ends with whole items of the format.
+   *
+   * @throws {EndedError} If the stream ends before its tracks are known.
+   */
+  async mux(
+    format: FormatFactory,
+    options: MuxReadOptions = {},
+  ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+    await this.stream.waitSettled(this.signal);
+    const batches: MuxReader = this.stream.mux(format, this.#selection).read(options);
+    const bytes = {
+      next: () => {
+        const batch = batches.next();
+        if (batch !== undefined) this.#count(batch.frames, batch.bytes.length);
+        return batch?.bytes as Uint8Array<ArrayBuffer> | undefined;
+      },
+      get done() {
+        return batches.done;
+      },
+      wait: batches.wait.bind(batches),
+      close: batches.close.bind(batches),
+    };
+    return readableFrom(bytes, this.#hooks(batches));
+  }
+
+  /** Ends it; what it reads fails with an `EndedError`. Idempotent. */
+  close(end: End = { code: "ended", detail: "left" }): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#controller.abort(new EndedError(`subscription to ${this.stream.path}`, end));
+    this.#finish(end);
+  }
+
+  /** Told by the stream that it has ended: what is there can still be read. */
+  onStreamEnd(end: End): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#finish(end);
+  }
+
+  /** Ends it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  #finish(end: End): void {
+    this.stream.removeSubscriber(this);
+    this.#onEnd(this, end);
+    this.#resolveClosed(end);
+  }
+
+  #count(frames: number, bytes: number): void {
+    this.#frames += frames;
+    this.#bytes += bytes;
+  }
+
+  #hooks<T>(reader: Reader, onItem?: (item: T) => void, onEnd?: () => void): ReaderOptions<T> {
+    this.#readers.add(reader);
+    return {
+      signal: this.signal,
+      ...(onItem && { onItem }),
+      onEnd: () => {
+        if (!this.#readers.delete(reader)) return;
+        this.#droppedBefore += reader.dropped;
+        onEnd?.();
+      },
+    };
+  }
+}
