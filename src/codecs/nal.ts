@@ -55,7 +55,9 @@ export function splitLengthPrefixed(data: Uint8Array, lengthSize = 4): Uint8Arra
       );
     }
     let length = 0;
-    for (let index = 0; index < lengthSize; index++) length = length * 256 + (data[at + index] ?? 0);
+    for (let index = 0; index < lengthSize; index++) {
+      length = length * 256 + (data[at + index] ?? 0);
+    }
     at += lengthSize;
     if (length > end - at) {
       throw new InvalidDataError(

@@ -18,6 +18,6 @@ const fixtures: readonly { readonly name: string; readonly clip: ClipOptions }[]
 await Deno.mkdir(folder, { recursive: true });
 for (const { name, clip } of fixtures) {
   const { pathname } = new URL(name, folder);
-  await using publisher = publish(pathname, makeClip(clip), { speed: Infinity });
+  await using publisher = publish(pathname, await makeClip(clip), { speed: Infinity });
   await publisher.done;
 }

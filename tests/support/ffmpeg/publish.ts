@@ -55,6 +55,7 @@ class ClipPublisher implements Publisher {
   readonly #url: string;
   readonly #timeoutMs: number;
   #isKilled = false;
+  #isOpen = false;
 
   constructor(url: string, clip: Clip, options: PublishOptions) {
     this.#url = url;
@@ -93,14 +94,26 @@ class ClipPublisher implements Publisher {
       const streams = await this.#open(clip);
       started.resolve();
       await this.#send(clip, streams);
-      check(await this.#call(() => this.#context.writeTrailer(), "end"), `end ${this.#url}`);
+      check(await this.#call(() => this.#end(), "end"), `end ${this.#url}`);
     } catch (error) {
       started.reject(error);
       if (!this.#isKilled) throw error;
     } finally {
       signal?.removeEventListener("abort", abort);
-      await this.#free();
+      await this.#calls.finish(() => this.#free());
     }
+  }
+
+  /** The trailer alone closes the output of a "tee"; in an interrupted context it sends nothing. */
+  #end(): Promise<number> {
+    this.#isOpen = false;
+    return this.#context.writeTrailer();
+  }
+
+  async #free(): Promise<void> {
+    this.#context.interrupt();
+    if (this.#isOpen) await this.#end();
+    this.#context.freeContext();
   }
 
   async #open(clip: Clip): Promise<Map<ClipPacket["kind"], number>> {
@@ -113,6 +126,7 @@ class ClipPublisher implements Publisher {
     }
     check(await this.#call(() => context.openOutput(), "open"), `open ${this.#url}`);
     check(await this.#call(() => context.writeHeader(), "connect"), `publish to ${this.#url}`);
+    this.#isOpen = true;
     return streams;
   }
 
@@ -162,15 +176,6 @@ class ClipPublisher implements Publisher {
 
   #call(call: () => Promise<number>, doing: string): Promise<number> {
     return this.#calls.run(call, this.#timeoutMs, `${doing} ${this.#url}`);
-  }
-
-  #free(): Promise<void> {
-    return this.#calls.finish(() => {
-      // What is still open is closed here; past the trailer that is nothing that talks.
-      this.#context.interrupt();
-      this.#context.freeContext();
-      return Promise.resolve();
-    });
   }
 
   #target(): string {

@@ -1,0 +1,30 @@
+/**
+ * A streaming engine on web-standard streams.
+ *
+ * The {@linkcode Engine} holds streams of video, audio and data tracks. Publishers write through
+ * `WritableStream` sinks or plain calls, each subscriber reads a `ReadableStream` of its own over
+ * the same ring. Protocols are {@linkcode Plugins}.
+ *
+ * @module
+ */
+
+export * from "./src/codecs/config.ts";
+export * from "./src/config.ts";
+export { type Cursor, type ReadMode, type ReadOptions } from "./src/cursor.ts";
+export * from "./src/engine.ts";
+export * from "./src/errors.ts";
+export * from "./src/flv.ts";
+export * from "./src/frame.ts";
+export * from "./src/ingest.ts";
+export type { Logger } from "./src/log.ts";
+export { type Batch, type Format, type FormatFactory, type FormatTracks } from "./src/mux.ts";
+export type { MuxReadOptions } from "./src/mux.ts";
+export type { EngineConfig, EngineOptions } from "./src/options.ts";
+export { parseTarget, type StreamTarget } from "./src/path.ts";
+export * from "./src/plugin.ts";
+export * from "./src/publisher.ts";
+export { Ring, type RingItem, type RingOptions } from "./src/ring.ts";
+export * from "./src/service.ts";
+export * from "./src/stream.ts";
+export * from "./src/subscriber.ts";
+export * from "./src/track.ts";

@@ -1,0 +1,27 @@
+/** What the http plugin offers to others: routes on the one HTTP listener. */
+
+import type { Hono } from "hono";
+import { defineService, type Service } from "../../src/service.ts";
+
+/** Where a request came from, for handlers: `c.env.remote`. */
+export interface HttpEnv {
+  /** What the listener binds to each request. */
+  readonly Bindings: {
+    /** Address of the client, such as `127.0.0.1:50000`. */
+    readonly remote: string;
+  };
+}
+
+/** The shared HTTP listener. */
+export interface HttpService {
+  /** Address that clients on this machine reach it at, such as `http://127.0.0.1:8080`. */
+  readonly url: string;
+  /**
+   * Serves the routes of `app` until `signal` is aborted. Apps are asked in the order of mounting,
+   * each for what the ones before it did not answer.
+   */
+  mount(app: Hono<HttpEnv>, signal: AbortSignal): void;
+}
+
+/** The shared HTTP listener as a service, provided by the http plugin. */
+export const httpService: Service<HttpService> = defineService<HttpService>("http");
