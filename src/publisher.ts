@@ -145,7 +145,7 @@ export class Publisher implements InputHost, AsyncDisposable {
 
   /** Ends the publisher because it sent what cannot be taken, or failed. */
   fail(error: unknown): void {
-    this.finish({ code: "error", detail: error instanceof Error ? error.message : String(error) });
+    this.finish({ code: "error", detail: messageOf(error) });
   }
 
   /** Ends the publisher as `end` says. Idempotent. */
@@ -201,7 +201,8 @@ export class Publisher implements InputHost, AsyncDisposable {
 
   /**
    * A sink over `write`. An error of `write` ends the publisher; closing the last open sink ends it
-   * in good order; aborting one counts as a lost connection.
+   * in good order; aborting one counts as a lost connection, unless the reason is an
+   * `InvalidDataError`.
    */
   sink<T>(write: (chunk: T) => void): WritableStream<T> {
     let controller: WritableStreamDefaultController | undefined;
@@ -225,10 +226,15 @@ export class Publisher implements InputHost, AsyncDisposable {
       },
       abort: (reason) => {
         if (controller) this.#sinks.delete(controller);
-        this.lose(reason instanceof Error ? reason.message : String(reason ?? "its sink aborted"));
+        if (reason instanceof InvalidDataError) this.fail(reason);
+        else this.lose(messageOf(reason ?? "its sink aborted"));
       },
     });
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function trackName(kind: string, id: number, open: ReadonlyMap<string, unknown>): string {

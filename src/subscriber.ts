@@ -200,10 +200,14 @@ export class Subscriber implements AsyncDisposable {
    */
   async mux(
     format: FormatFactory,
-    options: MuxReadOptions = {},
+    options: MuxReadOptions & TrackSelection = {},
   ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
     await this.stream.waitSettled(this.signal);
-    const batches: MuxReader = this.stream.mux(format, this.#selection).read(options);
+    const selection = {
+      video: (options.video ?? true) && (this.#selection.video ?? true),
+      audio: (options.audio ?? true) && (this.#selection.audio ?? true),
+    };
+    const batches: MuxReader = this.stream.mux(format, selection).read(options);
     const bytes = {
       next: () => {
         const batch = batches.next();

@@ -26,7 +26,7 @@ const CHROMA_420_COLOCATED = 1;
 const CHROMA_422 = 2;
 const CHROMA_444 = 3;
 
-/** FullBox version and flags of a vpcC box, which some writers put before the record. */
+/** Version 1 and flags 0 of a vpcC box, a FullBox. */
 const BOX_VERSION = 0x01000000;
 
 /** Levels with their largest frame in luma samples and largest side in pixels (VP9 Annex A). */
@@ -74,7 +74,7 @@ export interface Vp9Format {
   readonly fullRange: boolean;
 }
 
-/** What a vpcC record holds (VP-codec-ISOBMFF, VPCodecConfigurationRecord). */
+/** What a vpcC box says (VP-codec-ISOBMFF, VPCodecConfigurationRecord). */
 export interface VpcC {
   /** Profile 0 to 3. */
   readonly profile: number;
@@ -110,16 +110,17 @@ export function isVp9Key(frame: Uint8Array): boolean {
 }
 
 /**
- * A vpcC record's content (VP-codec-ISOBMFF, VPCodecConfigurationRecord).
+ * What the payload of a vpcC box says (VP-codec-ISOBMFF, VPCodecConfigurationBox).
  *
- * The record is what follows version and flags in a vpcC box; Enhanced RTMP and FFmpeg's FLV muxer
- * send it without them. Some writers send the box's whole payload, so a record behind version 1 and
- * flags 0 is read too: no record begins so, as the bit depth can't be 0.
+ * The payload is version and flags with a VPCodecConfigurationRecord behind them. Enhanced RTMP speaks
+ * of the record alone, and FFmpeg up to 5 sends that, but FFmpeg from 6 on sends the payload; so a bare
+ * record is read too. It can't begin like version 1 and flags 0, as its bit depth would be 0.
  *
  * @throws {InvalidDataError} If the record is cut off, or its profile, bit depth or chroma is none.
  */
 export function parseVpcC(data: Uint8Array): VpcC {
-  const reader = new ByteReader(recordOf(data));
+  const reader = new ByteReader(data);
+  if (isBoxed(data)) reader.skip(4);
   const profile = reader.u8();
   const level = reader.u8();
   const packed = reader.u8();
@@ -141,9 +142,10 @@ export function parseVpcC(data: Uint8Array): VpcC {
   return { profile, level, bitDepth, chromaSubsampling, fullRange, ...colors };
 }
 
-/** The vpcC record of `record`, without the version and flags that its box has before it. */
+/** The payload of a vpcC box for `record`: version and flags, then the record. */
 export function serializeVpcC(record: VpcC): Uint8Array<ArrayBuffer> {
-  return new ByteWriter(8)
+  return new ByteWriter(12)
+    .u32(BOX_VERSION)
     .u8(record.profile)
     .u8(record.level)
     .u8((record.bitDepth << 4) | (record.chromaSubsampling << 1) | (record.fullRange ? 1 : 0))
@@ -155,8 +157,8 @@ export function serializeVpcC(record: VpcC): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The configuration of a VP9 decoder from a key frame; the description is a vpcC record without
- * version and flags. The level is the lowest that allows the size, as a frame doesn't tell the rate.
+ * The configuration of a VP9 decoder from a key frame; the description is the payload of a vpcC box.
+ * The level is the lowest that allows the size, as a frame doesn't tell the rate.
  *
  * @throws {InvalidDataError} If the frame is malformed or no key frame, or its chroma is 4:4:0, which
  * the record can't say.
@@ -187,17 +189,18 @@ export function vp9Config(keyframe: Uint8Array): VideoConfig {
 }
 
 /**
- * The configuration of a VP9 decoder from a vpcC record; the description is the record without
- * version and flags. It has no size: that is in key frames only.
+ * The configuration of a VP9 decoder from the payload of a vpcC box, or from the record alone; the
+ * description is the payload. It gives no size: that is in key frames only.
  *
  * @throws {InvalidDataError} If the record is malformed.
  */
 export function vp9ConfigFromVpcC(description: Uint8Array): VideoConfig {
+  const record = parseVpcC(description);
   return {
     kind: "video",
     fourcc: "vp09",
-    codec: codecOf(parseVpcC(description)),
-    description: recordOf(description),
+    codec: codecOf(record),
+    description: isBoxed(description) ? description : serializeVpcC(record),
   };
 }
 
@@ -259,9 +262,8 @@ function readFormat(reader: BitReader, profile: number): Vp9Format {
   };
 }
 
-function recordOf(data: Uint8Array): Uint8Array {
-  const boxed = data.length >= 4 && new ByteReader(data).u32() === BOX_VERSION;
-  return boxed ? data.subarray(4) : data;
+function isBoxed(data: Uint8Array): boolean {
+  return data.length >= 4 && new ByteReader(data).u32() === BOX_VERSION;
 }
 
 function chromaOf({ subsamplingX, subsamplingY }: Vp9Format): number {

@@ -165,11 +165,9 @@ function writeH265Hrd(writer: BitWriter): void {
   writer.bit(1).bit(1).bit(1);
   writer.bits(8, 8).bits(7, 5).bit(1).bits(7, 5).bits(0, 8).bits(2, 4).bits(0x5294, 15);
   // Sub-layers: fixed rate; fixed within the sequence; not fixed, of low delay.
-  ue(writer.bit(1), 0).bit(0);
-  ue(writer, 1);
+  ue(writer.bit(1), 0, 1);
   writeH265Buffers(writer, 4);
-  ue(writer.bit(0).bit(1), 3).bit(0);
-  ue(writer, 0);
+  ue(writer.bit(0).bit(1), 3, 0);
   writeH265Buffers(writer, 2);
   writer.bit(0).bit(0).bit(1);
   writeH265Buffers(writer, 2);

@@ -1,6 +1,9 @@
 /**
  * FFmpeg 8 inside the test process: the real publisher and player of the e2e tests.
  *
+ * Each player holds a thread of the process while it waits, so that at most 28 publishers and players work at a
+ * time; crowds of viewers want something lighter. `FFMPEG_LOG=1` shows what FFmpeg says.
+ *
  * ```ts ignore
  * const clip = await makeClip({ video: "h264", audio: "aac", bFrames: 2, seconds: 2 });
  * await using publisher = publish("rtmp://127.0.0.1:1935/live/a", clip, { loops: Infinity });

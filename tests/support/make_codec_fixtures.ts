@@ -102,7 +102,7 @@ const VIDEO: readonly VideoCase[] = [
       ...x265,
       "x265-params":
         `${quiet}:hrd=1:vbv-maxrate=500:vbv-bufsize=500:bitrate=400:temporal-layers=2:` +
-        "scaling-list=default:sar=133/100:overscan=show:videoformat=pal:range=full:colorprim=bt709:" +
+        "scaling-list=default:sar=2:overscan=show:videoformat=pal:range=full:colorprim=bt709:" +
         "transfer=bt709:colormatrix=bt709:chromaloc=2:level-idc=5.1:high-tier=1:aud=1:bframes=3",
     },
   }),
@@ -221,8 +221,40 @@ function makeCrafted({ name, decoder, extradata, packets }: CraftedHeader): Code
   if (codec === null) throw new Error(`Cannot find a decoder: its name is ${decoder}`);
   const empty = new Uint8Array(0);
   const streams = { name, extradata, record: empty, flvRecord: empty, packets };
-  const facts = describe(codec, { extradata, packets });
+  const facts = decoder === "aac" ? demux(extradata) : describe(codec, { extradata, packets });
   return { ...streams, encoder: "", ...facts, keys: packets.map(() => true), durationsUs: [] };
+}
+
+/** What FFmpeg's MP4 demuxer says of AAC with the AudioSpecificConfig. */
+function demux(extradata: Uint8Array) {
+  const path = `${folder}/file.mp4`;
+  const output = new av.FormatContext();
+  av.FFmpegError.throwIfError(output.allocOutputContext2(null, "mp4", path), "output");
+  const stream = output.newStream();
+  stream.codecpar.codecType = av.AVMEDIA_TYPE_AUDIO;
+  stream.codecpar.codecId = av.AV_CODEC_ID_AAC;
+  stream.codecpar.sampleRate = 16000;
+  stream.codecpar.channelLayout = av.avChannelLayoutDefault(1);
+  stream.codecpar.extradata = extradata as never;
+  av.FFmpegError.throwIfError(output.openOutputSync(), "open");
+  av.FFmpegError.throwIfError(output.writeHeaderSync(null), "header");
+  const packet = new av.Packet();
+  packet.alloc();
+  packet.data = Uint8Array.of(1, 2, 3, 4) as never;
+  packet.pts = 0n;
+  packet.dts = 0n;
+  av.FFmpegError.throwIfError(output.writeFrameSync(packet), "packet");
+  output.writeTrailerSync();
+  output.closeOutputSync();
+  const input = new av.FormatContext();
+  av.FFmpegError.throwIfError(input.openInputSync(path), "input");
+  const codecpar = input.streams[0]?.codecpar;
+  if (codecpar === undefined) throw new Error("Cannot find a stream: the file has none");
+  return {
+    profile: codecpar.profile,
+    sampleRate: codecpar.sampleRate,
+    channels: codecpar.channels,
+  };
 }
 
 function makeVideo(kase: VideoCase): CodecFixture {
@@ -330,7 +362,7 @@ function finish(
   return {
     name: kase.name,
     encoder: kase.encoder,
-    ...describe(decoder, { extradata, packets: bytes, sampleRate: context.sampleRate }),
+    ...describe(decoder, { extradata, packets: bytes, encoder: context }),
     ...(mp4.codec !== undefined && { codec: mp4.codec }),
     keys: packets.map((packet) => packet.isKeyframe),
     durationsUs: packets.map((packet) => Math.round(Number(packet.duration) * 1e6 * num / den)),
@@ -402,14 +434,17 @@ function flvRecordOf(file: Uint8Array): Uint8Array {
 /** What FFmpeg's decoder says once it has seen the packets, or its parser where that fails. */
 function describe(
   codec: av.Codec,
-  { extradata, packets, sampleRate }: Pick<CodecFixture, "extradata" | "packets"> & {
-    readonly sampleRate?: number;
+  { extradata, packets, encoder }: Pick<CodecFixture, "extradata" | "packets"> & {
+    readonly encoder?: av.CodecContext;
   },
 ): Omit<FixtureFacts, "encoder" | "keys" | "durationsUs"> {
   using context = new av.CodecContext();
   context.allocContext3(codec);
   if (extradata.length > 0) context.extraData = extradata as never;
-  if (sampleRate) context.sampleRate = sampleRate;
+  if (encoder?.sampleRate) {
+    context.sampleRate = encoder.sampleRate;
+    context.channelLayout = encoder.channelLayout;
+  }
   context.open2Sync(codec, null);
   using frame = new av.Frame();
   frame.alloc();

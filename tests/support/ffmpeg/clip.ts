@@ -1,34 +1,13 @@
 /** Synthetic clips: encoded once into memory, plain data from then on. */
-import {
-  AV_CHANNEL_ORDER_NATIVE,
-  AV_CODEC_FLAG_GLOBAL_HEADER,
-  AV_PICTURE_TYPE_NONE,
-  AV_SAMPLE_FMT_FLT,
-  AV_SAMPLE_FMT_FLTP,
-  AV_SAMPLE_FMT_S16,
-  AV_SAMPLE_FMT_S16P,
-  type AVCodecID,
-  AVMEDIA_TYPE_VIDEO,
-  type AVMediaType,
-  type AVPixelFormat,
-  type AVProfile,
-  type AVSampleFormat,
-  type FFEncoderCodec,
+import type {
+  AVCodecID,
+  AVMediaType,
+  AVPixelFormat,
+  AVProfile,
+  AVSampleFormat,
 } from "node-av/constants";
-import {
-  type ChannelLayout,
-  Codec,
-  CodecContext,
-  CodecParameters,
-  Dictionary,
-  type FilterContext,
-  FilterGraph,
-  Frame,
-  Packet,
-  Rational,
-} from "node-av/lib";
-import { check } from "./native.ts";
-import { toLengthPrefixed } from "./canonical.ts";
+import { type ChannelLayout, CodecParameters, Rational } from "node-av/lib";
+import { encodeAudio, type Encoded, encodeVideo } from "./encode.ts";
 
 export type VideoCodec = "h264" | "hevc" | "av1" | "vp9";
 export type AudioCodec = "aac" | "opus" | "mp3" | "pcm_alaw" | "pcm_mulaw";
@@ -59,8 +38,11 @@ export interface ClipOptions {
   readonly sampleRate?: number;
   /** Default: 1. */
   readonly channels?: 1 | 2;
-  /** The picture as a source of FFmpeg's filter language. Default: `testsrc2`, which counts its frames. */
-  readonly videoSource?: string;
+  /**
+   * The picture as a source of FFmpeg's filter language, or a function that paints a frame as planar YUV 4:2:0.
+   * Default: `testsrc2`, which counts its frames.
+   */
+  readonly videoSource?: string | ((index: number) => Uint8Array);
   /** The sound likewise. Default: a rising tone, so that no two packets are alike. */
   readonly audioSource?: string;
   /** Options for the video encoder, beside the harness's own. */
@@ -103,7 +85,8 @@ export interface Clip {
   readonly durationUs: number;
 }
 
-interface NativeParameters {
+/** What else FFmpeg wants to know of a track. */
+export interface NativeParameters {
   readonly codecType: AVMediaType;
   readonly codecId: AVCodecID;
   readonly format: AVPixelFormat | AVSampleFormat;
@@ -121,6 +104,7 @@ const clips = new Map<string, Promise<Clip>>();
 
 /** Encodes a clip, or returns the same one as for equal options before. */
 export function makeClip(options: ClipOptions = {}): Promise<Clip> {
+  if (typeof options.videoSource === "function") return encodeClip(options);
   const id = JSON.stringify(Object.entries(options).sort());
   const clip = clips.get(id) ?? encodeClip(options);
   clips.set(id, clip);
@@ -155,11 +139,6 @@ export function codecParameters(track: ClipTrack): CodecParameters {
   return parameters;
 }
 
-interface Encoded {
-  readonly track: ClipTrack;
-  readonly packets: readonly ClipPacket[];
-}
-
 async function encodeClip(options: ClipOptions): Promise<Clip> {
   const encoded: Encoded[] = [];
   if (options.video !== "none") encoded.push(await encodeVideo(options.video ?? "h264", options));
@@ -180,234 +159,5 @@ async function encodeClip(options: ClipOptions): Promise<Clip> {
     audio: encoded.find(({ track }) => track.kind === "audio")?.track,
     packets: shifted,
     durationUs: Math.max(...ends) - Math.min(...shifted.map((packet) => packet.dtsUs)),
-  };
-}
-
-async function encodeVideo(name: VideoCodec, options: ClipOptions): Promise<Encoded> {
-  const { width = 160, height = 120, fps = 25, seconds = 2, bFrames = 0 } = options;
-  const gop = options.gop ?? fps;
-  const { encoder, settings } = videoEncoder(name, gop, bFrames);
-  const source = options.videoSource ?? "testsrc2";
-  const [first = "", ...rest] = source.split(",");
-  const sized = `${first}${first.includes("=") ? ":" : "="}size=${width}x${height}:rate=${fps}`;
-  using graph = new FilterGraph();
-  const chain = [sized, ...rest, `trim=duration=${seconds}`, "format=yuv420p", "buffersink"];
-  const sink = sinkOf(graph, chain.join(","));
-  const codec = Codec.findEncoderByName(encoder);
-  if (!codec) throw new Error(`Cannot encode ${name}: this FFmpeg has no ${encoder}`);
-  using context = new CodecContext();
-  context.allocContext3(codec);
-  context.width = width;
-  context.height = height;
-  context.pixelFormat = sink.buffersinkGetFormat() as AVPixelFormat;
-  context.timeBase = new Rational(1, fps);
-  context.framerate = new Rational(fps, 1);
-  context.gopSize = gop;
-  context.maxBFrames = bFrames;
-  context.threadCount = 1;
-  context.bitRate = BigInt(options.videoBitrate ?? 100_000);
-  context.setFlags(AV_CODEC_FLAG_GLOBAL_HEADER);
-  await open(context, codec, { ...settings, ...options.videoEncoderOptions });
-  const packets = encode(context, sink, "video");
-  const track = trackOf(context, name, { kind: "video", width, height, fps });
-  if (name !== "h264" && name !== "hevc") return { track, packets };
-  return {
-    track,
-    packets: packets.map((packet) => ({ ...packet, data: toLengthPrefixed(packet.data) })),
-  };
-}
-
-function videoEncoder(
-  name: VideoCodec,
-  gop: number,
-  bFrames: number,
-): { encoder: FFEncoderCodec; settings: Record<string, string> } {
-  const structure = [
-    `keyint=${gop}`,
-    `min-keyint=${gop}`,
-    "scenecut=0",
-    `bframes=${bFrames}`,
-    "b-adapt=0",
-  ].join(":");
-  switch (name) {
-    case "h264":
-      return {
-        encoder: "libx264" as FFEncoderCodec,
-        settings: { preset: "ultrafast", "x264-params": `${structure}:open_gop=0` },
-      };
-    case "hevc":
-      return {
-        encoder: "libx265" as FFEncoderCodec,
-        settings: {
-          preset: "ultrafast",
-          "x265-params": `${structure}:open-gop=0:info=0:log-level=none:pools=1:frame-threads=1`,
-        },
-      };
-    case "av1":
-      return {
-        encoder: "libsvtav1" as FFEncoderCodec,
-        settings: { preset: "10", "svtav1-params": "lp=1" },
-      };
-    case "vp9":
-      return {
-        encoder: "libvpx-vp9" as FFEncoderCodec,
-        settings: { deadline: "realtime", "cpu-used": "8", "lag-in-frames": "0" },
-      };
-  }
-}
-
-async function encodeAudio(name: AudioCodec, options: ClipOptions): Promise<Encoded> {
-  const { channels = 1, seconds = 2 } = options;
-  const { encoder, defaultRate } = audioEncoder(name);
-  const sampleRate = options.sampleRate ?? defaultRate;
-  const codec = Codec.findEncoderByName(encoder);
-  if (!codec) throw new Error(`Cannot encode ${name}: this FFmpeg has no ${encoder}`);
-  const format = codec.sampleFormats?.[0] ?? AV_SAMPLE_FMT_S16;
-  using context = new CodecContext();
-  context.allocContext3(codec);
-  context.sampleRate = sampleRate;
-  context.sampleFormat = format;
-  context.channelLayout = {
-    nbChannels: channels,
-    order: AV_CHANNEL_ORDER_NATIVE,
-    mask: channels === 1 ? 4n : 3n,
-  };
-  context.timeBase = new Rational(1, sampleRate);
-  context.bitRate = BigInt(options.audioBitrate ?? 48_000);
-  context.setFlags(AV_CODEC_FLAG_GLOBAL_HEADER);
-  await open(context, codec, {});
-  // G.711 takes any size: 20 ms, as telephones send it.
-  const samples = context.frameSize || sampleRate / 50;
-  const source = options.audioSource ?? "aevalsrc=0.2*sin(2*PI*(300+20*t)*t)";
-  const [first = "", ...rest] = source.split(",");
-  const rated = `${first}${first.includes("=") ? ":" : "="}sample_rate=${sampleRate}`;
-  using graph = new FilterGraph();
-  const layout = channels === 1 ? "mono" : "stereo";
-  const chain = [
-    rated,
-    ...rest,
-    `atrim=duration=${seconds}`,
-    `aformat=sample_fmts=${formatName(format)}:channel_layouts=${layout}`,
-    `asetnsamples=n=${samples}:p=0`,
-    "abuffersink",
-  ];
-  const packets = encode(context, sinkOf(graph, chain.join(",")), "audio");
-  return { track: trackOf(context, name, { kind: "audio", sampleRate, channels }), packets };
-}
-
-function audioEncoder(name: AudioCodec): { encoder: FFEncoderCodec; defaultRate: number } {
-  switch (name) {
-    case "aac":
-      return { encoder: "aac" as FFEncoderCodec, defaultRate: 48_000 };
-    case "opus":
-      return { encoder: "libopus" as FFEncoderCodec, defaultRate: 48_000 };
-    case "mp3":
-      return { encoder: "libmp3lame" as FFEncoderCodec, defaultRate: 44_100 };
-    case "pcm_alaw":
-    case "pcm_mulaw":
-      return { encoder: name as FFEncoderCodec, defaultRate: 8_000 };
-  }
-}
-
-function formatName(format: AVSampleFormat): string {
-  switch (format) {
-    case AV_SAMPLE_FMT_FLT:
-      return "flt";
-    case AV_SAMPLE_FMT_FLTP:
-      return "fltp";
-    case AV_SAMPLE_FMT_S16P:
-      return "s16p";
-    default:
-      return "s16";
-  }
-}
-
-function sinkOf(graph: FilterGraph, chain: string): FilterContext {
-  graph.alloc();
-  check(graph.parse2(chain), `parse the filters ${chain}`);
-  check(graph.configSync(), `connect the filters ${chain}`);
-  const sink = graph.filters?.find((filter) => filter.isSink());
-  if (!sink) throw new Error(`Cannot use the filters ${chain}: they have no sink`);
-  return sink;
-}
-
-async function open(
-  context: CodecContext,
-  codec: Codec,
-  settings: Record<string, string>,
-): Promise<void> {
-  // SVT-AV1 writes to standard error past FFmpeg's log level.
-  Deno.env.set("SVT_LOG", "0");
-  // Not open2Sync(): that frees the options under the hands of their owner.
-  using options = Dictionary.fromObject(settings);
-  check(await context.open2(codec, options), `open the encoder ${codec.name}`);
-}
-
-function encode(context: CodecContext, sink: FilterContext, kind: "video" | "audio"): ClipPacket[] {
-  using frame = new Frame();
-  using packet = new Packet();
-  frame.alloc();
-  packet.alloc();
-  const { num, den } = context.timeBase;
-  const us = (ticks: bigint) => Math.round(Number(ticks) * num * 1_000_000 / den);
-  const packets: ClipPacket[] = [];
-  while (sink.buffersinkGetFrameSync(frame) >= 0) {
-    frame.pictType = AV_PICTURE_TYPE_NONE;
-    check(context.sendFrameSync(frame), `encode ${kind}`);
-    frame.unref();
-    drain();
-  }
-  context.sendFrameSync(null);
-  drain();
-  return packets;
-
-  function drain() {
-    while (context.receivePacketSync(packet) >= 0) {
-      packets.push({
-        kind,
-        dtsUs: us(packet.dts),
-        ptsUs: us(packet.pts),
-        durationUs: us(packet.duration || BigInt(kind === "video" ? 1 : 0)),
-        key: packet.isKeyframe,
-        data: new Uint8Array(packet.data ?? []),
-      });
-      packet.unref();
-    }
-  }
-}
-
-function trackOf(
-  context: CodecContext,
-  codec: VideoCodec | AudioCodec,
-  shape: Partial<ClipTrack> & Pick<ClipTrack, "kind">,
-): ClipTrack {
-  using parameters = new CodecParameters();
-  parameters.alloc();
-  check(parameters.fromContext(context), "describe the encoder");
-  const isVideo = parameters.codecType === AVMEDIA_TYPE_VIDEO;
-  const record = isVideo ? parameters.getDecoderConfigurationRecord() : parameters.extradata;
-  return {
-    codec,
-    codecString: parameters.getCodecString() ?? undefined,
-    extradata: record ? new Uint8Array(record) : undefined,
-    width: 0,
-    height: 0,
-    fps: 0,
-    sampleRate: 0,
-    channels: 0,
-    ...shape,
-    native: {
-      codecType: parameters.codecType,
-      codecId: parameters.codecId,
-      format: parameters.format,
-      bitRate: parameters.bitRate,
-      profile: parameters.profile,
-      level: parameters.level,
-      bitsPerCodedSample: parameters.bitsPerCodedSample,
-      frameSize: parameters.frameSize,
-      initialPadding: parameters.initialPadding,
-      videoDelay: parameters.videoDelay,
-      channelLayout: parameters.channelLayout,
-    },
   };
 }

@@ -12,6 +12,14 @@ export function check(code: number, doing: string): number {
 }
 
 /**
+ * How many blocking calls may be under way in the process.
+ *
+ * Deno has 32 threads for them and for its own file system calls; one more call would wait until another ends.
+ */
+const MAX_CALLS = 28;
+let calls = 0;
+
+/**
  * Runs blocking native calls one at a time, and ends the one under way by `interrupt`.
  *
  * Native contexts are not reference-counted: freeing one with a call under way would crash the process, so
@@ -44,6 +52,10 @@ export class NativeCalls {
   run(call: () => Promise<number>, timeoutMs: number, doing: string): Promise<number> {
     return this.#queue(async () => {
       if (this.#interrupted) throw this.#reason;
+      if (calls >= MAX_CALLS) {
+        throw new Error(`Cannot ${doing}: ${calls} publishers and players wait already`);
+      }
+      calls++;
       const timer = setTimeout(
         () =>
           this.interrupt(
@@ -56,6 +68,7 @@ export class NativeCalls {
         if (code < 0 && this.#interrupted) throw this.#reason;
         return code;
       } finally {
+        calls--;
         clearTimeout(timer);
       }
     });

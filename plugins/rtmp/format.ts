@@ -1,0 +1,62 @@
+/** RTMP messages in chunks as a format of muxes, so that players share their bytes. */
+
+import { concat } from "../../src/bytes.ts";
+import {
+  flvFrameMessage,
+  flvHeaderMessages,
+  type FlvMessage,
+  flvTimestamp,
+} from "../../src/flv.ts";
+import type { FormatFactory } from "../../src/mux.ts";
+import { writeMessage } from "./chunk.ts";
+import { MessageType } from "./message.ts";
+
+/** Chunk streams by message type: each kind its own, so that none is held up by another. */
+const CHUNK_STREAMS: Readonly<Record<number, number>> = {
+  [MessageType.dataAmf0]: 4,
+  [MessageType.audio]: 5,
+  [MessageType.video]: 6,
+};
+
+/** What the bytes of a player depend on. */
+export interface PlayFormatOptions {
+  /** Message stream that the player made. */
+  readonly streamId: number;
+  /** Payload bytes a chunk. */
+  readonly chunkSize: number;
+}
+
+/** A source of {@linkcode FormatFactory}s: the same one for the same options. */
+export function playFormats(): (options: PlayFormatOptions) => FormatFactory {
+  const formats = new Map<string, FormatFactory>();
+  return (options) => {
+    const key = `${options.streamId} ${options.chunkSize}`;
+    let format = formats.get(key);
+    if (format === undefined) formats.set(key, format = playFormat(options));
+    return format;
+  };
+}
+
+function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
+  const message = ({ type, parts }: FlvMessage, timestampMs: number) =>
+    writeMessage({
+      type,
+      streamId,
+      timestampMs,
+      chunkStreamId: CHUNK_STREAMS[type] ?? 3,
+      payload: parts,
+    }, chunkSize);
+  return () => {
+    let lastMs = 0;
+    return {
+      header(tracks, at) {
+        const timestampMs = at === "start" ? 0 : lastMs;
+        return concat(flvHeaderMessages(tracks).map((part) => message(part, timestampMs)));
+      },
+      write(frame) {
+        lastMs = flvTimestamp(frame.dts);
+        return message(flvFrameMessage(frame), lastMs);
+      },
+    };
+  };
+}
