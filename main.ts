@@ -14,7 +14,7 @@ import { deadline } from "@std/async/deadline";
 import { parseArgs } from "node:util";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import deno from "./deno.json" with { type: "json" };
-import { type Config, ConfigError, parseConfig } from "./src/config.ts";
+import { type Config, ConfigError, parseConfig, programSection } from "./src/config.ts";
 import { Engine } from "./src/engine.ts";
 import { PluginError, Plugins } from "./src/plugin.ts";
 
@@ -24,6 +24,7 @@ Usage: deno run -A main.ts [OPTIONS]
 
 Options:
   --config FILE  Configuration [default: config.toml beside main.ts]
+  --demo         Also publish a small clip in a loop as live/demo
   --check        Check the configuration and its plugins, start nothing
   --log LEVEL    debug, info, warning or error [default: info]
   --version      Print the version
@@ -36,6 +37,7 @@ const LEVELS = ["debug", "info", "warning", "error"] as const;
 
 interface Arguments {
   readonly config?: string;
+  readonly demo?: boolean;
   readonly check?: boolean;
   readonly log?: string;
   readonly version?: boolean;
@@ -57,6 +59,7 @@ function readArguments(): Arguments {
       args: Deno.args,
       options: {
         config: { type: "string" },
+        demo: { type: "boolean" },
         check: { type: "boolean" },
         log: { type: "string" },
         version: { type: "boolean" },
@@ -80,6 +83,14 @@ async function readConfig(file: string | undefined): Promise<Config> {
     fail(`Cannot read ${name}: ${error instanceof Error ? error.message : error}`);
   }
   return await parseConfig(text, { file: name, base: url });
+}
+
+/** The config with the demo plugin, if it is wanted. */
+function withDemo(config: Config, wanted: boolean): Config {
+  if (!wanted) return config;
+  const specifier = new URL("./plugins/demo/mod.ts", import.meta.url).href;
+  const section = programSection("Demo", {});
+  return { ...config, plugins: [...config.plugins, { name: "Demo", specifier, section }] };
 }
 
 async function startLog(level: typeof LEVELS[number]): Promise<void> {
@@ -106,7 +117,7 @@ async function main(): Promise<void> {
   if (level === undefined) fail(`Cannot log at ${args.log}: it is not one of ${LEVELS.join(", ")}`);
   await startLog(level);
   const log = getLogger(["m7s"]);
-  const config = await readConfig(args.config);
+  const config = withDemo(await readConfig(args.config), args.demo ?? false);
   const engine = new Engine(config.engine, { log });
   const plugins = new Plugins(engine, { log });
   if (args.check) {

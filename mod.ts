@@ -14,6 +14,7 @@ export { type Cursor, type ReadMode, type ReadOptions } from "./src/cursor.ts";
 export * from "./src/engine.ts";
 export * from "./src/errors.ts";
 export * from "./src/flv.ts";
+export * from "./src/flv_ingest.ts";
 export * from "./src/frame.ts";
 export * from "./src/ingest.ts";
 export type { Logger } from "./src/log.ts";

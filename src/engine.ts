@@ -249,6 +249,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     const { signal } = options;
     signal?.throwIfAborted();
     const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
+    signal?.throwIfAborted();
     if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
     const number = this.#nextSubscriber++;
     const subscriber = new Subscriber(stream, { ...options, number }, (ended, end) => {

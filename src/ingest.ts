@@ -2,7 +2,6 @@
 
 import { equalBytes } from "./bytes.ts";
 import { aacConfig, splitAdts } from "./codecs/aac.ts";
-import { av1Config, isAv1Key } from "./codecs/av1.ts";
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { audioConfigFrom, videoConfigFrom } from "./codecs/description.ts";
 import { alawConfig, ulawConfig } from "./codecs/g711.ts";
@@ -11,10 +10,10 @@ import { parseHvcC } from "./codecs/h265.ts";
 import { mp3Config } from "./codecs/mp3.ts";
 import { joinLengthPrefixed, splitAnnexB, splitLengthPrefixed } from "./codecs/nal.ts";
 import { ParameterSets } from "./codecs/parameter_sets.ts";
-import { parseVp9Header, vp9Config } from "./codecs/vp9.ts";
 import { type AudioPacket, parseAudioBody } from "./formats/flv_audio.ts";
 import { parseVideoBody, type VideoPacket } from "./formats/flv_video.ts";
 import type { AudioAccessUnit, DataUnit, Frame, VideoAccessUnit } from "./frame.ts";
+import { configOfKey, isKey, isNalu } from "./keyframe.ts";
 import { type Timeline, TimelineTrack, type Unwrapper } from "./time.ts";
 import type { ConfigOf, TrackWriter } from "./track.ts";
 
@@ -65,24 +64,33 @@ class Input<F extends VideoAccessUnit | AudioAccessUnit> {
   readonly host: InputHost;
   readonly writer: TrackWriter<F>;
   readonly #time: TimelineTrack;
+  #config: ConfigOf<F> | undefined;
   #needsKey = true;
 
   constructor(writer: TrackWriter<F>, host: InputHost, frameUs: number) {
     this.writer = writer;
     this.host = host;
-    this.#time = new TimelineTrack(host.timeline, frameUs, writer.ring.newest()?.dts);
+    this.#time = new TimelineTrack(host.timeline, { frameUs, lastUs: writer.ring.newest()?.dts });
+  }
+
+  /** The configuration in force; undefined as long as this publisher has given none. */
+  get config(): ConfigOf<F> | undefined {
+    return this.#config;
   }
 
   /** Takes a configuration; the one in force stays the same object if nothing differs. */
   configure(config: ConfigOf<F> & (VideoConfig | AudioConfig)): void {
     const old = this.writer.config;
-    if (old !== undefined && sameConfig(old, config)) return;
-    this.writer.config = config;
+    if (old !== undefined && sameConfig(old, config)) {
+      this.#config = old;
+      return;
+    }
+    this.#config = this.writer.config = config;
     this.host.onConfig(config.kind);
   }
 
   write(unit: Required<AccessUnit>): void {
-    const config = this.writer.config;
+    const config = this.#config;
     if (config === undefined) return this.discard("before a decoder configuration");
     if (this.#needsKey && !unit.key) return this.discard("before a keyframe");
     this.#needsKey = false;
@@ -98,6 +106,12 @@ class Input<F extends VideoAccessUnit | AudioAccessUnit> {
     } as unknown as F;
     this.writer.write(frame, unit.data.length);
     this.host.onFrame();
+  }
+
+  /** {@linkcode Input.write} of a frame that says its codec: it must be the configured one. */
+  writeAs(fourcc: string, unit: Required<AccessUnit>): void {
+    if (this.#config?.fourcc === fourcc) this.write(unit);
+    else this.discard("before a decoder configuration");
   }
 
   discard(reason: string): void {
@@ -200,8 +214,12 @@ export class VideoInput {
    * @throws {InvalidDataError} If the frame is malformed.
    */
   push(unit: AccessUnit): void {
-    if (!this.#input.host.accepts("video")) return;
-    const key = unit.key ?? this.#isKey(unit.data);
+    if (!this.#input.host.accepts("video") || unit.data.length === 0) return;
+    const fourcc = this.#input.config?.fourcc;
+    if (fourcc === undefined) return this.#input.discard("before a decoder configuration");
+    const nalus = isNalu(fourcc) ? splitLengthPrefixed(unit.data) : undefined;
+    const key = unit.key ?? isKey(fourcc, unit.data, nalus);
+    if (key) this.#refresh(fourcc, unit.data, nalus);
     this.#input.write({ dtsUs: unit.dtsUs, ctsUs: unit.ctsUs ?? 0, key, data: unit.data });
   }
 
@@ -242,60 +260,41 @@ export class VideoInput {
     const { fourcc } = packet;
     let { data } = packet;
     if (packet.type === "config") {
-      this.configure(videoConfigFrom(fourcc, data));
+      this.#announce(videoConfigFrom(fourcc, data));
       if (fourcc === "avc1") this.#lengthSize = parseAvcC(data).lengthSize;
       if (fourcc === "hvc1") this.#lengthSize = parseHvcC(data).lengthSize;
       return;
     }
     if (packet.type !== "frame") return;
-    if (fourcc === "avc1" || fourcc === "hvc1") {
-      const nalus = splitLengthPrefixed(data, this.#lengthSize);
+    let nalus: Uint8Array[] | undefined;
+    if (isNalu(fourcc)) {
+      nalus = splitLengthPrefixed(data, this.#lengthSize);
       if (nalus.length === 0) return;
       if (this.#lengthSize !== 4) data = joinLengthPrefixed(nalus);
-      if (packet.key) this.#refresh(fourcc, nalus);
-    } else if (packet.key) {
-      this.#refreshFromKey(fourcc, data);
     }
+    if (packet.key) this.#refresh(fourcc, data, nalus);
     const dtsUs = ms * 1000 + packet.nanoOffset / 1000;
-    this.#input.write({ dtsUs, ctsUs: packet.ctsMs * 1000, key: packet.key, data });
+    this.#input.writeAs(fourcc, { dtsUs, ctsUs: packet.ctsMs * 1000, key: packet.key, data });
   }
 
-  /** Follows parameter sets that a publisher changes inside its keyframes. */
-  #refresh(fourcc: "avc1" | "hvc1", nalus: readonly Uint8Array[]): void {
-    this.naluCodec = fourcc;
-    const { config } = this.#sets.push(nalus);
+  /** Takes a record, unless it repeats one that a keyframe has completed by the size. */
+  #announce(config: VideoConfig): void {
+    const old = this.#input.config;
+    const repeated = config.codedWidth === undefined && old?.codedWidth !== undefined &&
+      old.codec === config.codec;
+    if (!repeated) this.configure(config);
+  }
+
+  /** Follows what a keyframe says of its decoder configuration. */
+  #refresh(fourcc: string, data: Uint8Array, nalus: readonly Uint8Array[] | undefined): void {
+    let config: VideoConfig | undefined;
+    if (isNalu(fourcc)) {
+      this.naluCodec = fourcc;
+      config = this.#sets.push(nalus ?? []).config;
+    } else {
+      config = configOfKey(fourcc, data, this.#input.config);
+    }
     if (config !== undefined) this.#input.configure(config);
-  }
-
-  /** Follows the size and format that keyframes of self-describing codecs carry. */
-  #refreshFromKey(fourcc: string, data: Uint8Array): void {
-    const old = this.#input.writer.config;
-    if (fourcc === "av01" && old?.fourcc !== "av01") {
-      const config = av1Config(data);
-      if (config !== undefined) this.#input.configure(config);
-    } else if (fourcc === "vp09") {
-      const { width, height } = parseVp9Header(data);
-      const known = old?.fourcc === "vp09" && old.codedWidth === width &&
-        old.codedHeight === height;
-      if (!known) this.#input.configure(vp9Config(data));
-    } else if (old?.fourcc !== fourcc) {
-      this.#input.configure({ kind: "video", fourcc, codec: fourcc });
-    }
-  }
-
-  #isKey(data: Uint8Array): boolean {
-    const fourcc = this.#input.writer.config?.fourcc;
-    switch (fourcc) {
-      case "avc1":
-      case "hvc1":
-        return this.#sets.push(splitLengthPrefixed(data)).key;
-      case "av01":
-        return isAv1Key(data);
-      case "vp09":
-        return parseVp9Header(data).key;
-      default:
-        return true;
-    }
   }
 
   #seedParameterSets(config: VideoConfig): void {
@@ -409,9 +408,14 @@ export class AudioInput {
       return;
     }
     if (packet.type !== "frame" || packet.data.length === 0) return;
-    const config = selfDescribed(packet, this.#input.writer.config);
+    const config = selfDescribed(packet, this.#input.config);
     if (config !== undefined) this.#input.configure(config);
-    this.push({ dtsUs: ms * 1000 + packet.nanoOffset / 1000, data: packet.data });
+    this.#input.writeAs(packet.fourcc, {
+      dtsUs: ms * 1000 + packet.nanoOffset / 1000,
+      ctsUs: 0,
+      key: true,
+      data: packet.data,
+    });
   }
 }
 
@@ -444,7 +448,8 @@ export class DataInput {
   constructor(writer: TrackWriter<DataUnit>, host: InputHost) {
     this.#writer = writer;
     this.#host = host;
-    this.#time = new TimelineTrack(host.timeline, DATA_FRAME_US, writer.ring.newest()?.dts);
+    const lastUs = writer.ring.newest()?.dts;
+    this.#time = new TimelineTrack(host.timeline, { frameUs: DATA_FRAME_US, lastUs, leads: false });
   }
 
   /** Takes a value at `dtsUs` on the publisher's clock; `bytes` is what it counts for in memory. */

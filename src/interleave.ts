@@ -26,6 +26,7 @@ export class Interleaver implements Source<MediaFrame> {
   /** Whether the follower goes on while the lead looks for a key. */
   #alone = false;
   #waiter: Waiter | undefined;
+  #ended = false;
 
   /** A reader of no track yet. */
   constructor(options: ReadOptions = {}) {
@@ -42,9 +43,9 @@ export class Interleaver implements Source<MediaFrame> {
     return this.#lead?.cursor.lagUs ?? 0;
   }
 
-  /** Whether there are tracks, and all of them have ended and are read. */
+  /** Whether all tracks have ended and are read; without any, whether none will come. */
   get done(): boolean {
-    return (this.#lead?.cursor.done ?? false) && (this.#follower?.cursor.done ?? true);
+    return (this.#lead?.cursor.done ?? this.#ended) && (this.#follower?.cursor.done ?? true);
   }
 
   /** Adds the one video or the one audio track, also while reading goes on. */
@@ -61,10 +62,20 @@ export class Interleaver implements Source<MediaFrame> {
     } else {
       this.#follower = lane;
       lane.cursor.follows = true;
-      const next = lead.cursor.needsKey ? undefined : lead.cursor.peek();
-      lane.cursor.seek(next === undefined ? ring.head : ring.find(next.dts));
+      // A lead that still looks for a key takes the follower with it once it has one.
+      if (!lead.cursor.needsKey) {
+        const next = lead.ring.at(lead.cursor.sequence) ?? lead.ring.newest();
+        lane.cursor.seek(next === undefined ? ring.head : ring.find(next.dts));
+        this.#seenJumps = lead.cursor.jumps;
+      }
     }
     if (this.#waiter) this.wait(this.#waiter);
+  }
+
+  /** Says that no track will be added any more. */
+  end(): void {
+    this.#ended = true;
+    if (this.#lead === undefined) this.#waiter?.wake();
   }
 
   /**

@@ -89,18 +89,22 @@ export class Mux implements Waiter {
   readonly #ring: Ring<MuxItem>;
   readonly #frames = new Interleaver();
   readonly #schedules = new Map<number, FlushSchedule>();
-  readonly #onIdle: () => void;
+  readonly #onClose: () => void;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
   #viewers = 0;
+  #closed = false;
   #error: unknown;
 
-  /** A mux of no track yet; `onIdle` is called when the last viewer has gone. */
-  constructor(create: FormatFactory, onIdle: () => void) {
+  /**
+   * A mux of no track yet; `onClose` is called once when it takes no more frames: when its last
+   * viewer has gone, its tracks have ended or its format has failed.
+   */
+  constructor(create: FormatFactory, onClose: () => void) {
     this.#format = create();
     this.#ring = new Ring();
-    this.#onIdle = onIdle;
+    this.#onClose = onClose;
   }
 
   /** Viewers that read now. */
@@ -111,29 +115,28 @@ export class Mux implements Waiter {
   /** Adds the one video or the one audio track to mux, with its configuration of now. */
   add(config: VideoConfig | AudioConfig, ring: Ring<MediaFrame>): void {
     this.#frames.add(config.kind, ring);
-    if (this.#header === undefined) {
-      if (config.kind === "video") this.#video = config;
-      else this.#audio = config;
-    } else {
-      this.#change(config, this.#ring.newest()?.dts ?? 0);
-      this.wake();
-    }
+    if (this.#header === undefined) return this.#set(config);
+    this.#guard(() => this.#change(config, this.#ring.newest()?.dts ?? 0));
+    this.wake();
+  }
+
+  /** Says that no track will be added any more. */
+  end(): void {
+    this.#frames.end();
   }
 
   /** Reads what the tracks have now, and from then on whenever there is more. */
   start(): void {
-    this.#announce();
+    this.#guard(() => this.#announce());
     this.wake();
   }
 
   /** Muxes all frames that have come. */
   wake(): void {
-    try {
+    this.#guard(() => {
       for (let frame = this.#frames.next(); frame; frame = this.#frames.next()) this.#write(frame);
-    } catch (error) {
-      this.#error = error;
-      return this.close();
-    }
+    });
+    if (this.#closed) return;
     for (const schedule of this.#schedules.values()) schedule.onWrite();
     if (this.#frames.done) this.close();
     else this.#frames.wait(this);
@@ -158,8 +161,11 @@ export class Mux implements Waiter {
     });
   }
 
-  /** Stops reading the tracks; viewers end once they have read what is muxed. */
+  /** Stops reading the tracks; viewers end once they have read what is muxed. Idempotent. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#onClose();
     this.#frames.close(this);
     this.#ring.close();
     for (const schedule of this.#schedules.values()) schedule.flush();
@@ -172,9 +178,23 @@ export class Mux implements Waiter {
       this.#schedules.delete(flushMs);
     }
     this.#viewers--;
-    if (this.#viewers > 0) return;
-    this.close();
-    this.#onIdle();
+    if (this.#viewers === 0) this.close();
+  }
+
+  /** Runs what calls the format; where that fails, the viewers end with its error. */
+  #guard(run: () => void): void {
+    if (this.#closed) return;
+    try {
+      run();
+    } catch (error) {
+      this.#error = error;
+      this.close();
+    }
+  }
+
+  #set(config: VideoConfig | AudioConfig): void {
+    if (config.kind === "video") this.#video = config;
+    else this.#audio = config;
   }
 
   #announce(): Header {
@@ -187,8 +207,7 @@ export class Mux implements Waiter {
 
   /** Tells viewers of a configuration in the middle of the stream. */
   #change(config: VideoConfig | AudioConfig, dts: number): void {
-    if (config.kind === "video") this.#video = config;
-    else this.#audio = config;
+    this.#set(config);
     const header = this.#announce();
     this.#append({ dts, key: false, bytes: header.change, header, frames: 0 });
   }
@@ -320,6 +339,26 @@ export class MuxReader implements Source<Batch> {
    * @throws {LaggedError} If the viewer must not drop and frames were lost.
    */
   next(): Batch | undefined {
+    let batch = this.#take();
+    while (batch?.bytes.length === 0) batch = this.#take();
+    return batch;
+  }
+
+  /** Wakes `waiter` at the next flush. */
+  wait(waiter: Waiter): void {
+    this.#schedule.waiting.add(waiter);
+  }
+
+  /** Leaves the mux. */
+  close(waiter?: Waiter): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cursor.close();
+    if (waiter) this.#schedule.waiting.delete(waiter);
+    this.#onClose();
+  }
+
+  #take(): Batch | undefined {
     const cursor = this.#cursor;
     const first = cursor.peek(this.#schedule.flushed);
     if (first === undefined) {
@@ -336,20 +375,6 @@ export class MuxReader implements Source<Batch> {
     this.#header = batch.header;
     if (known === undefined) return prefixed(first.header.start, batch);
     return jumped && known !== first.header ? prefixed(first.header.change, batch) : batch;
-  }
-
-  /** Wakes `waiter` at the next flush. */
-  wait(waiter: Waiter): void {
-    this.#schedule.waiting.add(waiter);
-  }
-
-  /** Leaves the mux. */
-  close(waiter?: Waiter): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#cursor.close();
-    if (waiter) this.#schedule.waiting.delete(waiter);
-    this.#onClose();
   }
 }
 

@@ -97,30 +97,45 @@ export class Publisher implements InputHost, AsyncDisposable {
     return this.#complete;
   }
 
-  /** The input of the video track `name`, made when first asked for. */
+  /**
+   * The input of the video track `name`, made when first asked for.
+   *
+   * @throws {EndedError} If it is new and the publisher has ended.
+   */
   addVideoTrack(name: string): VideoInput {
     let input = this.#video.get(name);
     if (input === undefined) {
+      this.#refuseEnded();
       input = new VideoInput(this.stream.openTrack("video", name), this);
       this.#video.set(name, input);
     }
     return input;
   }
 
-  /** The input of the audio track `name`, made when first asked for. */
+  /**
+   * The input of the audio track `name`, made when first asked for.
+   *
+   * @throws {EndedError} If it is new and the publisher has ended.
+   */
   addAudioTrack(name: string): AudioInput {
     let input = this.#audio.get(name);
     if (input === undefined) {
+      this.#refuseEnded();
       input = new AudioInput(this.stream.openTrack("audio", name), this);
       this.#audio.set(name, input);
     }
     return input;
   }
 
-  /** The input of the data track `name`, made when first asked for. */
+  /**
+   * The input of the data track `name`, made when first asked for.
+   *
+   * @throws {EndedError} If it is new and the publisher has ended.
+   */
   addDataTrack(name: string): DataInput {
     let input = this.#data.get(name);
     if (input === undefined) {
+      this.#refuseEnded();
       input = new DataInput(this.stream.openTrack("data", name), this);
       this.#data.set(name, input);
     }
@@ -129,6 +144,7 @@ export class Publisher implements InputHost, AsyncDisposable {
 
   /** Says that no further track will come, so that nobody waits for one. */
   completeTracks(): void {
+    if (this.#end !== undefined) return;
     this.#complete = true;
     this.stream.onTracks();
   }
@@ -168,9 +184,7 @@ export class Publisher implements InputHost, AsyncDisposable {
 
   /** Whether frames of `kind` are taken. */
   accepts(kind: Frame["kind"]): boolean {
-    if (this.#end !== undefined) {
-      throw new EndedError(`publisher of ${this.stream.path}`, this.#end);
-    }
+    this.#refuseEnded();
     return this.stream.accepts(kind);
   }
 
@@ -209,13 +223,15 @@ export class Publisher implements InputHost, AsyncDisposable {
     return new WritableStream<T>({
       start: (started) => {
         controller = started;
-        if (this.#end !== undefined) throw new EndedError("publisher", this.#end);
+        this.#refuseEnded();
         this.#sinks.add(started);
       },
       write: (chunk) => {
         try {
           write(chunk);
         } catch (error) {
+          // This sink fails with the error itself, the others with the end that it brings.
+          if (controller) this.#sinks.delete(controller);
           this.fail(error);
           throw error;
         }
@@ -230,6 +246,11 @@ export class Publisher implements InputHost, AsyncDisposable {
         else this.lose(messageOf(reason ?? "its sink aborted"));
       },
     });
+  }
+
+  #refuseEnded(): void {
+    if (this.#end === undefined) return;
+    throw new EndedError(`publisher of ${this.stream.path}`, this.#end);
   }
 }
 

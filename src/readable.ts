@@ -19,6 +19,8 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter {
   readonly #options: ReaderOptions<T>;
   readonly #abort = () => this.#end(this.#options.signal?.reason);
   #controller: ReadableStreamDefaultController<T> | undefined;
+  /** Whether the reader has asked for an item that it has not got. */
+  #asked = false;
 
   constructor(source: Source<T>, options: ReaderOptions<T>) {
     this.#source = source;
@@ -33,15 +35,17 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter {
   }
 
   pull(): void {
+    this.#asked = true;
     this.wake();
   }
 
   wake(): void {
     const controller = this.#controller;
-    if (controller === undefined) return;
+    if (controller === undefined || !this.#asked) return;
     try {
       const item = this.#source.next();
       if (item !== undefined) {
+        this.#asked = false;
         controller.enqueue(item);
         this.#options.onItem?.(item);
       } else if (this.#source.done) {

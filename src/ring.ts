@@ -127,7 +127,7 @@ export class Ring<T extends RingItem> {
     let low = this.#tail;
     let high = this.#head;
     while (low < high) {
-      const middle = (low + high) >>> 1;
+      const middle = low + Math.floor((high - low) / 2);
       const item = this.at(middle);
       if (item !== undefined && item.dts < dtsUs) low = middle + 1;
       else high = middle;

@@ -49,6 +49,8 @@ export interface TrackSelection {
 export interface TrackTaker {
   /** Takes a track that is live. */
   add(kind: MediaKind, writer: TrackWriter<MediaFrame>): void;
+  /** Told when the stream has ended before it had all of the selected tracks. */
+  end(): void;
 }
 
 /** The state of a stream: a publisher writes, it waits for one to come back, or it is over. */
@@ -79,13 +81,15 @@ export class Stream {
   readonly #live = new Set<TrackWriter<Frame>>();
   readonly #subscribers = new Set<Subscriber>();
   readonly #muxes = new Map<FormatFactory, Map<string, Mux>>();
-  readonly #takers = new Set<() => void>();
+  readonly #takers = new Map<TrackTaker, () => void>();
   readonly #waits = new Set<() => void>();
   readonly #discards: Tally;
   #resolveClosed: (end: End) => void = () => {};
   #publisher: Publisher | undefined;
   #end: End | undefined;
   #droppedBefore = 0;
+  /** The newest publisher's, which also counts while the stream waits for it to come back. */
+  #autoCloseDelay: number | undefined;
   #lastFrameMs = 0;
   #settled = false;
   #publishTimer: ReturnType<typeof setTimeout> | undefined;
@@ -165,6 +169,7 @@ export class Stream {
     this.#publisher = publisher;
     previous?.finish({ code: "replaced", detail: `replaced by ${publisher.type} ${publisher.id}` });
     clearTimeout(this.#reconnectTimer);
+    this.#autoCloseDelay = publisher.options.autoCloseDelay;
     this.timeline.restart();
     this.#lastFrameMs = this.#host.nowMs();
     this.#watchPublisher();
@@ -185,7 +190,7 @@ export class Stream {
       seconds,
       detail: end.detail,
     });
-    this.#reconnectTimer = setTimeout(() => this.#finish(end), seconds * 1000);
+    this.#reconnectTimer = setTimeout(() => this.#finish(end), timerMs(seconds));
   }
 
   /** The writing half of the track `name`, opened if it is new. */
@@ -214,13 +219,14 @@ export class Stream {
       if (!writer.track.live || this.#live.has(writer)) continue;
       this.#live.add(writer);
       this.#host.onTrack(this, writer.track);
+      if (this.#end !== undefined) return;
       if (writer.track.kind !== "data" && !this.#settled) {
         this.#settleTimer ??= setTimeout(() => this.#settle(), SETTLE_MS);
       }
     }
     const expects = (kind: MediaKind) => this.accepts(kind) && !this.#findLive(kind, []);
     if (this.#publisher?.complete || (!expects("video") && !expects("audio"))) this.#settle();
-    for (const take of [...this.#takers]) take();
+    for (const take of [...this.#takers.values()]) take();
     this.#checkWaits();
   }
 
@@ -284,18 +290,18 @@ export class Stream {
         missing.delete(kind);
         taker.add(kind, writer);
       }
-      if (missing.size === 0) this.#takers.delete(take);
+      if (missing.size === 0) this.#takers.delete(taker);
     };
-    this.#takers.add(take);
+    this.#takers.set(taker, take);
     take();
-    return () => this.#takers.delete(take);
+    if (this.#end !== undefined && this.#takers.delete(taker)) taker.end();
+    return () => this.#takers.delete(taker);
   }
 
   /** The mux of a format and selection, which lives as long as it has viewers. */
   mux(create: FormatFactory, selection: TrackSelection = {}): Mux {
     const key = `${selection.video ?? true} ${selection.audio ?? true}`;
-    let muxes = this.#muxes.get(create);
-    if (muxes === undefined) this.#muxes.set(create, muxes = new Map());
+    const muxes = this.#muxes.get(create) ?? new Map<string, Mux>();
     const existing = muxes.get(key);
     if (existing !== undefined) return existing;
     const mux = new Mux(create, () => {
@@ -303,12 +309,13 @@ export class Stream {
       muxes.delete(key);
       if (muxes.size === 0) this.#muxes.delete(create);
     });
+    this.#muxes.set(create, muxes.set(key, mux));
     const stop = this.giveTracks({
       add: (_kind, writer) => {
         if (writer.config) mux.add(writer.config, writer.ring);
       },
+      end: () => mux.end(),
     }, selection);
-    muxes.set(key, mux);
     mux.start();
     return mux;
   }
@@ -354,10 +361,10 @@ export class Stream {
 
   #armIdle(): void {
     clearTimeout(this.#idleTimer);
-    const seconds = this.#publisher?.options.autoCloseDelay ?? this.#host.options.AutoCloseDelay;
+    const seconds = this.#autoCloseDelay ?? this.#host.options.AutoCloseDelay;
     const idle = () => this.#finish({ code: "idle", detail: "its last subscriber left" });
     if (seconds === 0) idle();
-    else if (seconds > 0) this.#idleTimer = setTimeout(idle, seconds * 1000);
+    else if (seconds > 0) this.#idleTimer = setTimeout(idle, timerMs(seconds));
   }
 
   /** Ends the stream when no frame has come for the publish timeout: one timer, not one a frame. */
@@ -366,9 +373,9 @@ export class Stream {
     const publisher = this.#publisher;
     if (publisher === undefined) return;
     const seconds = publisher.options.publishTimeout ?? this.#host.options.PublishTimeout;
-    const leftMs = this.#lastFrameMs + seconds * 1000 - this.#host.nowMs();
-    if (leftMs > 0) {
-      this.#publishTimer = setTimeout(() => this.#watchPublisher(), leftMs);
+    const left = seconds - (this.#host.nowMs() - this.#lastFrameMs) / 1000;
+    if (left > 0) {
+      this.#publishTimer = setTimeout(() => this.#watchPublisher(), timerMs(left));
     } else {
       this.#finish({ code: "publish-timeout", detail: `no frame for ${seconds} s` });
     }
@@ -398,7 +405,9 @@ export class Stream {
     publisher?.finish(end);
     for (const writer of this.#writers.values()) writer.ring.close();
     this.#checkWaits();
+    const takers = [...this.#takers.keys()];
     this.#takers.clear();
+    for (const taker of takers) taker.end();
     for (const subscriber of [...this.#subscribers]) subscriber.onStreamEnd(end);
     this.#host.onStreamEnd(this, end);
     this.#resolveClosed(end);
@@ -434,4 +443,9 @@ export class Stream {
       },
     };
   }
+}
+
+/** A timer's time of `seconds`, at most the longest that one can have: longer ones fire at once. */
+function timerMs(seconds: number): number {
+  return Math.min(Math.ceil(seconds * 1000), 2 ** 31 - 1);
 }

@@ -153,6 +153,7 @@ export class Subscriber implements AsyncDisposable {
     const taker = {
       add: (kind: "video" | "audio", writer: { ring: Parameters<Interleaver["add"]>[1] }) =>
         frames.add(kind, writer.ring),
+      end: () => frames.end(),
     };
     const stop = this.stream.giveTracks(taker, selection);
     const count = (frame: MediaFrame) => this.#count(1, frame.data.length);

@@ -70,24 +70,44 @@ export class Timeline {
   }
 }
 
+/** What is known of a track before its first frame. */
+export interface TimelineTrackOptions {
+  /** How long its frames usually last, in µs. */
+  readonly frameUs: number;
+  /** Where its newest frame lies, of a publisher before. @default {it has none} */
+  readonly lastUs?: number | undefined;
+  /**
+   * Whether it has a say in the timeline: jumps of one that has none, as of data whose times are
+   * often a mere 0, move nothing but itself. @default {true}
+   */
+  readonly leads?: boolean;
+}
+
 /** One publisher's one track on a {@linkcode Timeline}. */
 export class TimelineTrack {
   readonly #timeline: Timeline;
+  readonly #leads: boolean;
   #epoch: Epoch | undefined;
   #frameUs: number;
   #lastUs: number;
   #lastRawUs = 0;
   #lastWallMs = 0;
 
-  /** A track whose frames last about `frameUs` µs and whose newest one so far lies at `lastUs`. */
-  constructor(timeline: Timeline, frameUs: number, lastUs = -Infinity) {
+  /** A track without a frame of its publisher. */
+  constructor(timeline: Timeline, options: TimelineTrackOptions) {
     this.#timeline = timeline;
-    this.#frameUs = frameUs;
-    this.#lastUs = lastUs;
+    this.#frameUs = options.frameUs;
+    this.#lastUs = options.lastUs ?? -Infinity;
+    this.#leads = options.leads ?? true;
   }
 
-  /** Puts the next frame, which its publisher puts at `rawUs`, on the timeline: its time in µs. */
+  /**
+   * Puts the next frame, which its publisher puts at `rawUs`, on the timeline: its time in µs.
+   *
+   * @throws {RangeError} If `rawUs` is not finite.
+   */
   map(rawUs: number): number {
+    if (!Number.isFinite(rawUs)) throw new RangeError(`Cannot place a frame: its time is ${rawUs}`);
     const nowMs = this.#timeline.nowMs();
     const elapsedUs = (nowMs - this.#lastWallMs) * 1000;
     let epoch = this.#epoch;
@@ -96,7 +116,10 @@ export class TimelineTrack {
     } else {
       const step = rawUs - this.#lastRawUs;
       const limit = Math.max(JUMP_FRAMES * this.#frameUs, elapsedUs + JUMP_SLACK_US);
-      if (step <= -this.#frameUs || step > limit) epoch = this.#jump(epoch, rawUs, elapsedUs);
+      // A track that was silent while others went on, such as video of a still screen, catches up.
+      const aheadUs = rawUs + (epoch.offsetUs ?? 0) - (this.#timeline.endUs ?? 0);
+      const jumps = step <= -this.#frameUs || (step > limit && aheadUs > limit);
+      if (jumps) epoch = this.#jump(epoch, rawUs, elapsedUs);
       else if (step > 0 && step < MAX_FRAME_US) this.#frameUs = step;
     }
     this.#epoch = epoch;
@@ -104,13 +127,15 @@ export class TimelineTrack {
     this.#lastRawUs = rawUs;
     this.#lastUs = us;
     this.#lastWallMs = nowMs;
-    this.#timeline.extend(us);
+    if (this.#leads) this.#timeline.extend(us);
     return us;
   }
 
   #start(rawUs: number): Epoch {
     const epoch = this.#timeline.epoch;
-    epoch.offsetUs ??= (this.#timeline.endUs ?? 0) + this.#frameUs - rawUs;
+    const offsetUs = (this.#timeline.endUs ?? 0) + this.#frameUs - rawUs;
+    if (!this.#leads && epoch.offsetUs === undefined) return { offsetUs };
+    epoch.offsetUs ??= offsetUs;
     this.#keepAhead(epoch, rawUs);
     return epoch;
   }
@@ -124,12 +149,14 @@ export class TimelineTrack {
         return current;
       }
     }
-    return this.#timeline.epoch = { offsetUs: this.#lastUs + this.#frameUs - rawUs };
+    const epoch = { offsetUs: this.#lastUs + this.#frameUs - rawUs };
+    if (this.#leads) this.#timeline.epoch = epoch;
+    return epoch;
   }
 
   /** Moves an epoch, and all tracks in it, forward if this track would go back in it. */
   #keepAhead(epoch: Epoch, rawUs: number): void {
-    if (rawUs + (epoch.offsetUs ?? 0) < this.#lastUs) {
+    if (this.#leads && rawUs + (epoch.offsetUs ?? 0) <= this.#lastUs) {
       epoch.offsetUs = this.#lastUs + this.#frameUs - rawUs;
     }
   }

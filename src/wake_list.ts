@@ -15,6 +15,8 @@ export interface Waiter {
 export class WakeList {
   #waiting = new Set<Waiter>();
   #spare = new Set<Waiter>();
+  #waking = false;
+  #again = false;
 
   /** Readers that wait. */
   get size(): number {
@@ -32,13 +34,21 @@ export class WakeList {
     this.#spare.delete(waiter);
   }
 
-  /** Wakes everyone that waits now. */
+  /** Wakes everyone that waits now; called by a waiter that is woken, once all of them are. */
   wake(): void {
-    const woken = this.#waiting;
-    if (woken.size === 0) return;
-    this.#waiting = this.#spare;
-    this.#spare = woken;
-    for (const waiter of woken) waiter.wake();
-    woken.clear();
+    if (this.#waking) {
+      this.#again = true;
+      return;
+    }
+    this.#waking = true;
+    do {
+      this.#again = false;
+      const woken = this.#waiting;
+      this.#waiting = this.#spare;
+      this.#spare = woken;
+      for (const waiter of woken) waiter.wake();
+      woken.clear();
+    } while (this.#again);
+    this.#waking = false;
   }
 }

@@ -32,7 +32,9 @@ for (const { name, bytes, value } of fields) {
 }
 
 Deno.test("ByteReader reads signed fields", () => {
-  const reader = new ByteReader(Uint8Array.of(0xff, 0xfe, 0xff, 0xff, 0xfd, 0xff, 0xff, 0xff, 0xfc));
+  const reader = new ByteReader(
+    Uint8Array.of(0xff, 0xfe, 0xff, 0xff, 0xfd, 0xff, 0xff, 0xff, 0xfc),
+  );
   assertEquals([reader.i16(), reader.i24(), reader.i32()], [-2, -3, -4]);
 });
 

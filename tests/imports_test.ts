@@ -11,7 +11,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["bytes", "bits"],
   ["codecs/"],
   ["rtp/", "formats/"],
-  ["frame", "events", "ring", "cursor", "readable"],
+  ["frame", "keyframe", "events", "ring", "cursor", "readable"],
   ["ingest", "interleave", "track"],
   ["mux", "flv"],
   ["publisher", "stream", "subscriber", "flv_ingest"],

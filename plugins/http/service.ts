@@ -9,16 +9,25 @@ export interface HttpEnv {
   readonly Bindings: {
     /** Address of the client, such as `127.0.0.1:50000`. */
     readonly remote: string;
+    /**
+     * Aborted when the request is over: the client has left, or has got the whole answer. Unlike
+     * the signal of a `Request` of Deno it means the same in all versions and modes of Deno.
+     */
+    readonly signal: AbortSignal;
   };
 }
 
 /** The shared HTTP listener. */
 export interface HttpService {
-  /** Address that clients on this machine reach it at, such as `http://127.0.0.1:8080`. */
+  /**
+   * Address that clients on this machine reach it at, such as `http://127.0.0.1:8080`. It may change
+   * when the http plugin gets other options.
+   */
   readonly url: string;
   /**
    * Serves the routes of `app` until `signal` is aborted. Apps are asked in the order of mounting,
-   * each for what the ones before it did not answer.
+   * each for what the ones before it did not answer: had no route for, or met with `c.notFound()`.
+   * A 404 of another making is an answer.
    */
   mount(app: Hono<HttpEnv>, signal: AbortSignal): void;
 }

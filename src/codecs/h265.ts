@@ -3,7 +3,7 @@
 import { ByteReader, ByteWriter } from "../bytes.ts";
 import { InvalidDataError } from "../errors.ts";
 import type { VideoConfig } from "./config.ts";
-import { type H265Profile, type H265Sps, parseH265Sps } from "./h265_sps.ts";
+import { type H265Profile, parseH265Sps } from "./h265_sps.ts";
 
 export { type H265Profile, type H265Sps, parseH265Sps } from "./h265_sps.ts";
 

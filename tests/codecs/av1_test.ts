@@ -111,13 +111,23 @@ Deno.test("parseAv1SequenceHeader() throws when it is cut off or of a reserved p
 
 for (const fixture of fixtures) {
   Deno.test(`av1Config() writes FFmpeg's av1C for ${fixture.name}`, () => {
-    const [keyframe = new Uint8Array(0)] = fixture.packets;
-    const config = av1Config(keyframe);
+    const config = av1Config(fixture.extradata);
     assertEquals(config, av1ConfigFromAv1C(fixture.record));
     assertEquals(config.description, fixture.record);
     assertEquals(config.description, fixture.flvRecord);
     assertEquals(config.codec, fixture.codec);
     assertEquals([config.codedWidth, config.codedHeight], [fixture.width, fixture.height]);
+  });
+
+  Deno.test(`av1Config() finds the sequence header in the keyframe of ${fixture.name}`, () => {
+    const [keyframe = new Uint8Array(0)] = fixture.packets;
+    const config = av1Config(keyframe);
+    // SVT-AV1 settles its coding tools after its global header, so the records differ.
+    const { codec, codedWidth, codedHeight } = av1ConfigFromAv1C(fixture.record);
+    assertEquals([config.codec, config.codedWidth], [codec, codedWidth]);
+    assertEquals(config.codedHeight, codedHeight);
+    const headers = splitObus(keyframe).filter((obu) => av1ObuType(obu) === 1);
+    assertEquals([parseAv1C(config.description ?? keyframe).obus], headers);
   });
 }
 

@@ -234,7 +234,11 @@ const keyCases = [
     key: false,
   },
   { name: "a cut SEI", nalus: [Uint8Array.of(6, 6), slice(0x41, 7)], key: false },
-  { name: "an SEI that reaches too far", nalus: [Uint8Array.of(6, 5, 99, 6), slice(0x41, 7)], key: false },
+  {
+    name: "an SEI that reaches too far",
+    nalus: [Uint8Array.of(6, 5, 99, 6), slice(0x41, 7)],
+    key: false,
+  },
   { name: "parameter sets only", nalus: [Uint8Array.of(0x67, 66)], key: false },
   { name: "nothing", nalus: [], key: false },
 ] as const;

@@ -355,6 +355,7 @@ function finish(
   if (decoder === null) throw new Error(`Cannot find a decoder: the encoder is ${kase.encoder}`);
   const mp4 = remux("mp4", context, packets);
   const flv = remux("flv", context, packets);
+  if (kase.encoder === "aac") writeAdts(kase, extradata, remux("adts", context, packets).bytes);
   const box = ["avcC", "hvcC", "av1C", "vpcC", "dOps"].map((name) => boxOf(mp4.bytes, name))
     .find((payload) => payload.length > 0) ?? new Uint8Array(0);
   const bytes = packets.map((packet) => Uint8Array.from(packet.data ?? []));
@@ -371,6 +372,23 @@ function finish(
     flvRecord: flv.bytes.length === 0 ? flv.bytes : flvRecordOf(flv.bytes),
     packets: bytes,
   };
+}
+
+/** A fixture of one packet: the whole file of the ADTS muxer. */
+function writeAdts(kase: VideoCase | AudioCase, extradata: Uint8Array, file: Uint8Array): void {
+  // ADTS has three bits for the channel configuration.
+  if (file.length === 0) return;
+  const empty = new Uint8Array(0);
+  writeFixture({
+    name: kase.name.replace("aac", "adts"),
+    encoder: "adts",
+    keys: [true],
+    durationsUs: [],
+    extradata,
+    record: empty,
+    flvRecord: empty,
+    packets: [file],
+  });
 }
 
 /** A file of `format`, and the codec string of its stream; nothing if the format lacks the codec. */

@@ -1,5 +1,5 @@
 /**
- * Makes `plugins/demo/clip.flv`: `deno run -A tests/support/make_demo_clip.ts [frame.ppm …]`.
+ * Makes `plugins/demo/clip.flv`: `deno run -A tests/support/make_demo_clip.ts`.
  *
  * Eight seconds of a dial with a stop watch, a tick a second, ending where they begin. At 25 frames a second and
  * 48 kHz, 8 s are 200 pictures, four GOPs and 375 AAC frames, so that the loop is seamless for both tracks.
@@ -22,8 +22,12 @@ const MINT: Color = [96, 214, 176];
 
 const DIAL = { x: 180, y: 180, radius: 112 };
 
-/** A shape's distance in pixels: below 0 inside, above 0 outside. */
-type Shape = (x: number, y: number) => number;
+interface Shape {
+  /** In pixels: left, top, right, bottom. */
+  readonly box: readonly [number, number, number, number];
+  /** In pixels: below 0 inside, above 0 outside. */
+  readonly distance: (x: number, y: number) => number;
+}
 
 interface Layer {
   readonly color: Color;
@@ -32,11 +36,15 @@ interface Layer {
 }
 
 function circle(centerX: number, centerY: number, radius: number): Shape {
-  return (x, y) => Math.hypot(x - centerX, y - centerY) - radius;
+  return {
+    box: [centerX - radius, centerY - radius, centerX + radius, centerY + radius],
+    distance: (x, y) => Math.hypot(x - centerX, y - centerY) - radius,
+  };
 }
 
 function ring(centerX: number, centerY: number, at: { radius: number; width: number }): Shape {
-  return (x, y) => Math.abs(Math.hypot(x - centerX, y - centerY) - at.radius) - at.width / 2;
+  const { box, distance } = circle(centerX, centerY, at.radius);
+  return { box, distance: (x, y) => Math.abs(distance(x, y)) - at.width / 2 };
 }
 
 function line(
@@ -46,15 +54,19 @@ function line(
 ): Shape {
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const square = dx * dx + dy * dy;
-  return (x, y) => {
-    const [px, py] = [x - from[0], y - from[1]];
-    const along = Math.min(1, Math.max(0, (px * dx + py * dy) / square));
-    return Math.hypot(px - along * dx, py - along * dy) - width / 2;
+  return {
+    box: [
+      Math.min(from[0], to[0]) - width,
+      Math.min(from[1], to[1]) - width,
+      Math.max(from[0], to[0]) + width,
+      Math.max(from[1], to[1]) + width,
+    ],
+    distance: (x, y) => {
+      const [px, py] = [x - from[0], y - from[1]];
+      const along = Math.min(1, Math.max(0, (px * dx + py * dy) / square));
+      return Math.hypot(px - along * dx, py - along * dy) - width / 2;
+    },
   };
-}
-
-function union(shapes: readonly Shape[]): Shape {
-  return (x, y) => Math.min(...shapes.map((shape) => shape(x, y)));
 }
 
 /** The strokes of each sign on a grid of 2 × 4, from the top left. */
@@ -77,7 +89,7 @@ const STROKES: Readonly<Record<string, readonly (readonly [number, number, numbe
 function text(
   signs: string,
   at: { readonly x: number; readonly y: number; readonly unit: number; readonly width: number },
-): Shape {
+): Shape[] {
   let left = at.x;
   const strokes: Shape[] = [];
   for (const sign of signs) {
@@ -90,11 +102,7 @@ function text(
     }
     left += at.unit * (sign === "." ? 1.6 : 3.2);
   }
-  return union(strokes);
-}
-
-function backdrop(y: number): Color {
-  return mix(DUSK, NIGHT, y / HEIGHT);
+  return strokes;
 }
 
 /** What moves in one frame; each motion's period divides the clip. */
@@ -117,9 +125,12 @@ function layers(index: number): Layer[] {
     { color: AMBER, shape: line([DIAL.x, DIAL.y], onDial(turn - Math.PI / 2, 84), 5) },
     { color: CHALK, shape: line([DIAL.x, DIAL.y], onDial(turn * 4 - Math.PI / 2, 60), 2.5) },
     { color: AMBER, shape: circle(DIAL.x, DIAL.y, 8) },
-    { color: CHALK, shape: text(clock, { x: 368, y: 118, unit: 19, width: 8 }) },
-    { color: SLATE, shape: text(frame, { x: 370, y: 228, unit: 7, width: 3 }) },
-    { color: MINT, shape: text("m7s", { x: 556, y: 228, unit: 7, width: 3 }) },
+    ...text(clock, { x: 368, y: 118, unit: 19, width: 8 }).map((shape) => ({
+      color: CHALK,
+      shape,
+    })),
+    ...text(frame, { x: 370, y: 228, unit: 7, width: 3 }).map((shape) => ({ color: SLATE, shape })),
+    ...text("m7s", { x: 536, y: 222, unit: 8, width: 3 }).map((shape) => ({ color: MINT, shape })),
     { color: SLATE, shape: line([370, 290], [598, 290], 4), opacity: 0.6 },
     { color: AMBER, shape: circle(370 + 114 * (1 - Math.cos(turn)), 290, 9) },
   ];
@@ -136,19 +147,25 @@ function mix(from: Color, to: Color, share: number): Color {
 
 function paintRgb(index: number): Float32Array {
   const pixels = new Float32Array(WIDTH * HEIGHT * 3);
-  const shapes = layers(index);
   for (let y = 0; y < HEIGHT; y++) {
-    const ground = backdrop(y);
-    for (let x = 0; x < WIDTH; x++) {
-      let color = ground;
-      for (const { color: ink, shape, opacity = 1 } of shapes) {
-        const cover = Math.min(1, Math.max(0, 0.5 - shape(x + 0.5, y + 0.5)));
-        if (cover > 0) color = mix(color, ink, cover * opacity);
-      }
-      pixels.set(color, (y * WIDTH + x) * 3);
+    const ground = mix(DUSK, NIGHT, y / HEIGHT);
+    for (let x = 0; x < WIDTH; x++) pixels.set(ground, (y * WIDTH + x) * 3);
+  }
+  for (const layer of layers(index)) paintLayer(pixels, layer);
+  return pixels;
+}
+
+function paintLayer(pixels: Float32Array, { color, shape, opacity = 1 }: Layer): void {
+  const [left, top, right, bottom] = shape.box.map(Math.round) as [number, number, number, number];
+  for (let y = top - 1; y <= bottom; y++) {
+    for (let x = left - 1; x <= right; x++) {
+      const cover = Math.min(1, Math.max(0, 0.5 - shape.distance(x + 0.5, y + 0.5)));
+      if (cover === 0) continue;
+      const at = (y * WIDTH + x) * 3;
+      const [r = 0, g = 0, b = 0] = pixels.subarray(at, at + 3);
+      pixels.set(mix([r, g, b], color, cover * opacity), at);
     }
   }
-  return pixels;
 }
 
 /** To planar YUV 4:2:0 of limited range (ITU-R BT.601). */
@@ -178,9 +195,7 @@ function toYuv(rgb: Float32Array): Uint8Array {
 }
 
 /** A soft tick each second, a higher one where the clip begins. */
-const TICKS = [
-  `aevalsrc=0.12*exp(-18*mod(t\\,1))*sin(2*PI*(660+220*lt(mod(t\\,${SECONDS})\\,1))*t)`,
-].join();
+const TICKS = "aevalsrc=0.12*exp(-18*mod(t\\,1))*sin(2*PI*(660+220*lt(t\\,1))*t)";
 
 async function makeDemoClip(path: string): Promise<void> {
   const clip = await makeClip({

@@ -176,7 +176,7 @@ function formatName(format: AVSampleFormat): string {
 
 /** A source of FFmpeg's filter language with arguments added, and the filters after it. */
 function sourceWith(source: string, args: string): string[] {
-  const [first = "", ...rest] = source.split(",");
+  const [first = "", ...rest] = source.split(/(?<!\\),/);
   return [`${first}${first.includes("=") ? ":" : "="}${args}`, ...rest];
 }
 

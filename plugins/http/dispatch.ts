@@ -1,0 +1,104 @@
+/** Which app answers a request, and what all answers have in common. */
+
+import { type Context, Hono, type Next } from "hono";
+import { cors } from "hono/cors";
+import type { Logger } from "../../src/log.ts";
+import type { HttpEnv } from "./service.ts";
+
+/** {@linkcode HttpEnv} with a note of whether an app had no answer. */
+interface DispatchEnv {
+  readonly Bindings: HttpEnv["Bindings"] & { unanswered?: boolean };
+}
+
+/** What a page of another origin may send, as WHIP, WHEP and publishing by `fetch` need it. */
+const CORS_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/** What it may read of an answer besides the headers that are always readable. */
+const CORS_EXPOSED_HEADERS = ["Allow", "ETag", "Link", "Location", "Retry-After"];
+/** How long browsers may keep the answer to a preflight request: the most that Chromium does. */
+const CORS_MAX_AGE_S = 7200;
+
+/** Asks mounted apps, one after the other, and adds CORS headers to what they answer. */
+export class Dispatcher {
+  readonly #log: Logger;
+  readonly #apps = new Set<Hono<DispatchEnv>>();
+  #root: Hono<DispatchEnv>;
+
+  /** Without apps; `origins` are those whose pages may use it, `*` for all. */
+  constructor(origins: readonly string[], log: Logger) {
+    this.#log = log;
+    this.#root = this.#build(origins);
+  }
+
+  /** Replaces the origins whose pages may use it. */
+  setOrigins(origins: readonly string[]): void {
+    this.#root = this.#build(origins);
+  }
+
+  /** Asks `app` for what the apps before it do not answer, until `signal` is aborted. */
+  mount(app: Hono<HttpEnv>, signal: AbortSignal): void {
+    if (signal.aborted) return;
+    // A parent of its own keeps the app's middleware from the requests of other apps.
+    const mounted = new Hono<DispatchEnv>()
+      .onError((error, c) => this.#fail(error, c))
+      .notFound((c) => {
+        c.env.unanswered = true;
+        return c.body(null, 404);
+      })
+      .route("/", app);
+    this.#apps.add(mounted);
+    signal.addEventListener("abort", () => this.#apps.delete(mounted), { once: true });
+  }
+
+  /** Answers a request. It does not throw. */
+  readonly fetch = (request: Request, env: HttpEnv["Bindings"]): Response | Promise<Response> =>
+    this.#root.fetch(request, env);
+
+  #build(origins: readonly string[]): Hono<DispatchEnv> {
+    const root = new Hono<DispatchEnv>().onError((error, c) => this.#fail(error, c));
+    if (origins.length > 0) root.use(crossOrigin(origins));
+    return root.all("*", (c) => this.#ask(c));
+  }
+
+  async #ask(c: Context<DispatchEnv>): Promise<Response> {
+    for (const app of [...this.#apps]) {
+      c.env.unanswered = false;
+      const response = await app.fetch(c.req.raw, c.env);
+      if (response.status !== 404 || !c.env.unanswered) return response;
+    }
+    const { method, path } = c.req;
+    const error = `Nothing answers ${method} ${path}; is the plugin for it in [Plugins]?`;
+    return c.json({ error }, 404);
+  }
+
+  #fail(error: Error, c: Context<DispatchEnv>): Response {
+    // Hono's own errors carry the answer that they stand for.
+    if ("getResponse" in error) return (error as { getResponse(): Response }).getResponse();
+    const { method, path } = c.req;
+    this.#log.error("{method} {path} failed: {error}", { method, path, error });
+    return c.json({ error: "Internal server error" }, 500);
+  }
+}
+
+function crossOrigin(origins: readonly string[]) {
+  const answer = cors({
+    origin: origins.includes("*") ? "*" : [...origins],
+    allowMethods: CORS_METHODS,
+    exposeHeaders: CORS_EXPOSED_HEADERS,
+    maxAge: CORS_MAX_AGE_S,
+  });
+  return async (c: Context<DispatchEnv>, next: Next): Promise<Response | void> => {
+    // The response of an upgrade cannot be changed, and CORS does not apply to WebSockets.
+    if (c.req.header("Upgrade") !== undefined) return await next();
+    if (c.req.method !== "OPTIONS") return await answer(c, next);
+    // Any other OPTIONS is a question to an app.
+    if (c.req.header("Access-Control-Request-Method") === undefined) return await next();
+    const response = await answer(c, next);
+    // Private Network Access: pages of public sites may use servers in the local network.
+    const isPrivate = c.req.header("Access-Control-Request-Private-Network") === "true";
+    const allowed = response?.headers.has("Access-Control-Allow-Origin");
+    if (response && isPrivate && allowed) {
+      response.headers.set("Access-Control-Allow-Private-Network", "true");
+    }
+    return response;
+  };
+}
