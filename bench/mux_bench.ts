@@ -17,6 +17,7 @@ import {
 
 const FRAMES = { audio: audioFrame(1), inter: videoFrame(1), key: videoFrame(0) };
 const VIEWERS = 1_000;
+const WARM_UP_BATCHES = 200;
 
 for (const [name, frame] of Object.entries(FRAMES)) {
   const format = flvFormat();
@@ -79,6 +80,13 @@ for (const batchFrames of [1, 7]) {
     const frames = interleavedFrames();
     const deliveries = new Deliveries();
     let fanout: Fanout<MediaFrame[]> | undefined;
+    const send = async (target: Fanout<MediaFrame[]>) => {
+      const batch: MediaFrame[] = [];
+      while (batch.length < batchFrames) batch.push(frames.next().value);
+      const delivered = deliveries.expect(VIEWERS);
+      target.send(batch);
+      await delivered;
+    };
     Deno.bench({
       group: `FLV to ${VIEWERS} viewers, ${batchFrames} frames a batch`,
       name: `FLV to ${VIEWERS} viewers: ${name}, ${batchFrames} a batch`,
@@ -87,12 +95,9 @@ for (const batchFrames of [1, 7]) {
           running?.close();
           running = fanout = create(VIEWERS, deliveries);
           await new Promise((resolve) => setTimeout(resolve));
+          for (let count = 0; count < WARM_UP_BATCHES; count++) await send(fanout);
         }
-        const batch: MediaFrame[] = [];
-        while (batch.length < batchFrames) batch.push(frames.next().value);
-        const delivered = deliveries.expect(VIEWERS);
-        fanout.send(batch);
-        await delivered;
+        await send(fanout);
       },
     });
   }

@@ -31,6 +31,7 @@ import { interleavedFrames, videoFrame } from "./frames.ts";
 
 const SIZES = [1, 100, 1_000, 5_000];
 const DELIVERIES = 1_000;
+const WARM_UP_DELIVERIES = 500_000;
 
 type Take = (track: Track<VideoAccessUnit>, deliveries: Deliveries) => void;
 
@@ -102,7 +103,10 @@ function* videoFrames(): Generator<VideoAccessUnit, never> {
 /** What the benchmark before this one has left running; ended before the next begins. */
 let running: Fanout<never> | undefined;
 
-/** Registers a benchmark; the first iteration, which warms up and does not count, sets it up. */
+/**
+ * Registers a benchmark. The first iteration, which does not count, makes the readers and warms up:
+ * until the code is compiled and the streams have moved to where the collector leaves them alone.
+ */
 function bench<T>(
   row: { group: string; name: string; baseline: boolean },
   readers: number,
@@ -112,18 +116,22 @@ function bench<T>(
   const deliveries = new Deliveries();
   const frameCount = Math.max(1, DELIVERIES / readers);
   let fanout: Fanout<T> | undefined;
+  const send = async (target: Fanout<T>, frameCount: number) => {
+    for (let count = 0; count < frameCount; count++) {
+      const delivered = deliveries.expect(readers);
+      target.send(frames.next().value);
+      await delivered;
+    }
+  };
   Deno.bench({ ...row, name: `${row.name} × ${readers}` }, async () => {
     if (fanout === undefined) {
       running?.close();
       running = fanout = setup.create(readers, deliveries);
       // Streams begin to pull some microtasks after they are made.
       await new Promise((resolve) => setTimeout(resolve));
+      await send(fanout, WARM_UP_DELIVERIES / readers);
     }
-    for (let count = 0; count < frameCount; count++) {
-      const delivered = deliveries.expect(readers);
-      fanout.send(frames.next().value);
-      await delivered;
-    }
+    await send(fanout, frameCount);
   });
 }
 

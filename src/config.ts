@@ -52,6 +52,8 @@ export interface PluginEntry {
   readonly name: string;
   /** Where its module is, as a URL or a specifier that the runtime understands. */
   readonly specifier: string;
+  /** Line on which the config names it. */
+  readonly line?: number | undefined;
   /** Its options. */
   readonly section: Section;
 }
@@ -100,7 +102,8 @@ export async function parseConfig(text: string, source: ConfigSource): Promise<C
       const resolved = /^\.{0,2}\//.test(specifier)
         ? new URL(specifier, source.base).href
         : specifier;
-      plugins.push({ name, specifier: resolved, section: section(name) });
+      const line = modules.lineOf([name]);
+      plugins.push({ name, specifier: resolved, line, section: section(name) });
     } else {
       const problem = "must be a module specifier such as ./plugins/rtmp/mod.ts or npm:package";
       issues.push({ file, line: modules.lineOf([name]), key: `[Plugins] ${name}`, problem });

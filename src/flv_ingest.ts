@@ -39,7 +39,7 @@ export class FlvIngest {
   /** Timestamp of the newest video or audio message. */
   #mediaMs = 0;
   /** Metadata that came before the first frame. */
-  #metadata: AmfObject | undefined;
+  #metadata: { readonly value: AmfObject; readonly bytes: number } | undefined;
   /** Kinds that the metadata announces and that are not live; undefined without metadata. */
   #awaited: Set<MediaKind> | undefined;
 
@@ -74,8 +74,9 @@ export class FlvIngest {
   #begin(timestampMs: number): void {
     if (this.#publisher.timeline.endUs === this.#startUs) return;
     this.#begun = true;
-    if (this.#metadata !== undefined) this.#pushData("metadata", timestampMs, this.#metadata);
+    const metadata = this.#metadata;
     this.#metadata = undefined;
+    if (metadata) this.#pushData("metadata", timestampMs, metadata.value, metadata.bytes);
   }
 
   #pushScript(timestampMs: number, body: Uint8Array): void {
@@ -91,13 +92,13 @@ export class FlvIngest {
       if (this.#begun) this.#pushData("script", timestampMs, message, body.length);
     } else if (metadata !== undefined && isAmfObject(metadata)) {
       if (this.#begun) this.#pushData("metadata", timestampMs, metadata, body.length);
-      else this.#metadata = metadata;
+      else this.#metadata = { value: metadata, bytes: body.length };
       this.#announce(metadata);
     }
   }
 
   /** Keeps data near the frames that it comes with: encoders send script data at time 0 anywhere. */
-  #pushData(track: string, timestampMs: number, value: unknown, bytes = 0): void {
+  #pushData(track: string, timestampMs: number, value: unknown, bytes: number): void {
     const near = Math.abs(timestampMs - this.#mediaMs) < MAX_SCRIPT_SKEW_MS;
     const ms = this.#publisher.flvClock.unwrap(near ? timestampMs : this.#mediaMs);
     this.#publisher.addDataTrack(track).push(ms * 1000, value, bytes);

@@ -1,7 +1,6 @@
 /** Keyframes: how to tell them, and what they say of their decoder configuration. */
 
-import { equalBytes } from "./bytes.ts";
-import { AV1_OBU, av1Config, av1ObuType, isAv1Key, parseAv1C, splitObus } from "./codecs/av1.ts";
+import { AV1_OBU, av1Config, av1ObuType, isAv1Key, splitObus } from "./codecs/av1.ts";
 import type { VideoConfig } from "./codecs/config.ts";
 import { isH264Key } from "./codecs/h264.ts";
 import { isH265Key } from "./codecs/h265.ts";
@@ -59,16 +58,17 @@ export function configOfKey(
   }
 }
 
-/** A keyframe need not have a sequence header, and a record has one or leaves it to keyframes. */
+/**
+ * A keyframe need not have a sequence header. One that differs from the record's in tools only, as
+ * encoders write them, asks for nothing new.
+ */
 function av1ConfigOfKey(data: Uint8Array, known?: VideoConfig): VideoConfig | undefined {
-  const header = sequenceHeaderIn(data);
+  const header = splitObus(data).find((obu) => av1ObuType(obu) === AV1_OBU.sequenceHeader);
   if (header === undefined) return undefined;
-  const announced = known?.description && sequenceHeaderIn(parseAv1C(known.description).obus);
-  return announced && equalBytes(announced, header) ? undefined : av1Config(header);
-}
-
-function sequenceHeaderIn(obus: Uint8Array): Uint8Array | undefined {
-  return splitObus(obus).find((obu) => av1ObuType(obu) === AV1_OBU.sequenceHeader);
+  const config = av1Config(header);
+  const same = known?.codec === config.codec && known.codedWidth === config.codedWidth &&
+    known.codedHeight === config.codedHeight;
+  return same ? undefined : config;
 }
 
 /** A vpcC record lacks the size and a keyframe the level, so they complete one another. */

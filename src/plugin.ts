@@ -3,6 +3,7 @@
 import {
   type Config,
   ConfigError,
+  type ConfigIssue,
   type OptionsSchema,
   type PluginEntry,
   programSection,
@@ -159,11 +160,17 @@ export class Plugins implements AsyncDisposable {
   /**
    * Imports the plugins of `config` and validates their options, without running anything.
    *
-   * @throws {ConfigError} If options are wrong.
-   * @throws {PluginError} If a module cannot be imported or exports no plugin.
+   * @throws {ConfigError} If options are wrong, or a module cannot be imported or exports no plugin.
    */
   async check(config: Config): Promise<void> {
-    for (const entry of config.plugins) await this.#import(entry);
+    const { issues, failures } = await this.#importAll(config.plugins);
+    const imports = failures.map(({ entry, error }): ConfigIssue => ({
+      file: entry.section.file,
+      line: entry.line,
+      key: `[Plugins] ${entry.name}`,
+      problem: messageOf(error),
+    }));
+    if (imports.length + issues.length > 0) throw new ConfigError([...imports, ...issues]);
   }
 
   /**
@@ -173,17 +180,9 @@ export class Plugins implements AsyncDisposable {
    * @throws {ConfigError} If options are wrong; nothing runs then.
    */
   async start(config: Config): Promise<void> {
-    const loaded: Loaded[] = [];
-    const issues = [];
-    for (const entry of config.plugins) {
-      try {
-        loaded.push(await this.#import(entry));
-      } catch (error) {
-        if (error instanceof ConfigError) issues.push(...error.issues);
-        else this.#fail(entry.name, error);
-      }
-    }
+    const { loaded, issues, failures } = await this.#importAll(config.plugins);
     if (issues.length > 0) throw new ConfigError(issues);
+    for (const { entry, error } of failures) this.#fail(entry.name, error);
     for (const next of byRequirement(loaded)) {
       await this.#run(next).catch((error) => this.#fail(next.entry.name, error));
     }
@@ -258,6 +257,21 @@ export class Plugins implements AsyncDisposable {
   /** Stops all plugins. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #importAll(entries: readonly PluginEntry[]) {
+    const loaded: Loaded[] = [];
+    const issues: ConfigIssue[] = [];
+    const failures: { readonly entry: PluginEntry; readonly error: unknown }[] = [];
+    for (const entry of entries) {
+      try {
+        loaded.push(await this.#import(entry));
+      } catch (error) {
+        if (error instanceof ConfigError) issues.push(...error.issues);
+        else failures.push({ entry, error });
+      }
+    }
+    return { loaded, issues, failures };
   }
 
   async #import(entry: PluginEntry, given?: Plugin): Promise<Loaded> {

@@ -201,7 +201,7 @@ Deno.test("Ring keeps just what a naive model keeps, whatever is written", () =>
     historyUs: fc.integer({ min: 0, max: 5_000 }),
   });
   fc.assert(
-    fc.property(options, fc.array(write, { maxLength: 250 }), (bound, writes) => {
+    fc.property(options, fc.array(write, { maxLength: 250, size: "max" }), (bound, writes) => {
       const ring = new Ring<Item>(bound);
       const model = new Model(bound);
       const pin = { sequence: Infinity };

@@ -50,8 +50,11 @@ export class Dispatcher {
   }
 
   /** Answers a request. It does not throw. */
-  readonly fetch = (request: Request, env: HttpEnv["Bindings"]): Response | Promise<Response> =>
-    this.#root.fetch(request, env);
+  readonly fetch = async (request: Request, env: HttpEnv["Bindings"]): Promise<Response> => {
+    const response = await this.#root.fetch(request, env);
+    // Without a body Deno would say that there is one of 0 bytes.
+    return request.method === "HEAD" ? new Response(new ReadableStream(), response) : response;
+  };
 
   #build(origins: readonly string[]): Hono<DispatchEnv> {
     const root = new Hono<DispatchEnv>().onError((error, c) => this.#fail(error, c));

@@ -1,5 +1,6 @@
 /** The socket side of the http plugin: one `Deno.serve`. */
 
+import { delay } from "@std/async/delay";
 import { EndedError } from "../../src/errors.ts";
 import type { Logger } from "../../src/log.ts";
 import type { HttpEnv } from "./service.ts";
@@ -36,6 +37,9 @@ export interface Listener {
 /** How long requests under way may take to end when the listener stops. */
 export const STOP_GRACE_MS = 700;
 
+/** How long an answer that handlers are done with may take on its way to the socket. */
+const FLUSH_MS = 50;
+
 /**
  * Listens, and gives each request to `handle`.
  *
@@ -46,6 +50,7 @@ export function listen(options: ListenOptions, handle: RequestHandler, log: Logg
   const scheme = tls === undefined ? "http" : "https";
   const abort = new AbortController();
   let active = 0;
+  let lastOverMs = -Infinity;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
   const serve = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => {
@@ -57,6 +62,7 @@ export function listen(options: ListenOptions, handle: RequestHandler, log: Logg
     const env = new RequestScope(request, info.remoteAddr);
     const over = () => {
       env.end();
+      lastOverMs = performance.now();
       if (--active === 0) onIdle();
     };
     info.completed.then(over, over);
@@ -85,6 +91,8 @@ export function listen(options: ListenOptions, handle: RequestHandler, log: Logg
       });
       clearTimeout(timer);
     }
+    const flushMs = lastOverMs + FLUSH_MS - performance.now();
+    if (flushMs > 0) await delay(flushMs);
     // `server.shutdown` would wait for bodies without end, and nothing can cut them after it.
     abort.abort();
     await server.finished;

@@ -54,7 +54,7 @@ const plugin: Plugin<HttpOptions> = definePlugin({
     const dispatcher = new Dispatcher(originsOf(options), log);
     const start = async (options: HttpOptions): Promise<Listener> => {
       const started = listen(await listenOptions(options), dispatcher.fetch, log);
-      log.info("http: listening on {address}", { address: started.address });
+      log.info("listening on {address}", { address: started.address });
       return started;
     };
     let listener = await start(options);

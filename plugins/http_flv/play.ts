@@ -6,7 +6,7 @@ import type { PluginContext } from "../../src/plugin.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
 import type { HttpEnv } from "../http/service.ts";
 import { parseFlush, roundFlush } from "./flush.ts";
-import type { HttpFlvOptions } from "./mod.ts";
+import type { HttpFlvOptions } from "./options.ts";
 import { type FlvTarget, refuse, refuseFor, targetOf } from "./request.ts";
 
 const HEADERS = {

@@ -7,7 +7,7 @@ import { FlvDemuxStream, type FlvTag } from "../../src/formats/flv.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import type { Publisher } from "../../src/publisher.ts";
 import type { HttpEnv } from "../http/service.ts";
-import type { HttpFlvOptions } from "./mod.ts";
+import type { HttpFlvOptions } from "./options.ts";
 import { type FlvTarget, refuse, refuseFor, targetOf } from "./request.ts";
 
 /**

@@ -11,9 +11,12 @@ import type { FormatFactory } from "../../src/mux.ts";
 import { writeMessage } from "./chunk.ts";
 import { MessageType } from "./message.ts";
 
+/** The chunk stream that data messages go out on. */
+export const DATA_CHUNK_STREAM = 4;
+
 /** Chunk streams by message type: each kind its own, so that none is held up by another. */
-const CHUNK_STREAMS: Readonly<Record<number, number>> = {
-  [MessageType.dataAmf0]: 4,
+const CHUNK_STREAMS: Readonly<Record<FlvMessage["type"], number>> = {
+  [MessageType.dataAmf0]: DATA_CHUNK_STREAM,
   [MessageType.audio]: 5,
   [MessageType.video]: 6,
 };
@@ -43,7 +46,7 @@ function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
       type,
       streamId,
       timestampMs,
-      chunkStreamId: CHUNK_STREAMS[type] ?? 3,
+      chunkStreamId: CHUNK_STREAMS[type],
       payload: parts,
     }, chunkSize);
   return () => {

@@ -20,10 +20,15 @@ export interface RtmpOptions {
   readonly ChunkSize: number;
   /** Largest message taken, in bytes. @default {8388608} */
   readonly MaxMessageSize: number;
-  /** Seconds until a connection must publish or play. @default {10} */
+  /** Seconds until a connection must publish or play, but for the wait for an answer. @default {10} */
   readonly StartTimeout: number;
   /** Seconds for which a player may take nothing before it is cut off. @default {60} */
   readonly WriteTimeout: number;
+  /**
+   * Seconds of silence after which a peer is asked for a sign of life, and after which, again, it is
+   * cut off; 0 never. @default {60}
+   */
+  readonly PingInterval: number;
   /** Milliseconds for which frames are gathered before they go out together. @default {0} */
   readonly Flush: number;
   /** Milliseconds by which a player may be late before it drops; 0: as the ring has. @default {0} */
@@ -48,6 +53,7 @@ export const rtmpSchema: OptionsSchema<RtmpOptions> = z.strictObject({
   MaxMessageSize: z.number().int().min(65_536).max(0xff_ffff).default(MAX_MESSAGE_BYTES),
   StartTimeout: seconds.default(10),
   WriteTimeout: seconds.default(60),
+  PingInterval: seconds.or(z.literal(0)).default(60),
   Flush: z.number().int().min(0).max(1000).default(0),
   MaxLag: z.number().int().min(0).max(60_000).default(0),
   AutoCloseDelay: z.literal(-1).or(z.number().min(0).max(86_400)).default(-1),

@@ -1,11 +1,11 @@
 /** Playing a stream over RTMP: waiting for it, sending it, pausing it. */
 
-import { RefusedError } from "../../src/errors.ts";
+import type { End } from "../../src/errors.ts";
 import type { FormatFactory } from "../../src/mux.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import type { MediaKind } from "../../src/stream.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
-import type { StatusInfo } from "./command.ts";
+import type { CodecFilter } from "./capabilities.ts";
 import type { Connection } from "./connection.ts";
 import type { RtmpOptions } from "./options.ts";
 
@@ -13,129 +13,150 @@ import type { RtmpOptions } from "./options.ts";
 export interface PlaybackInit {
   /** The plugin's context. */
   readonly context: PluginContext<RtmpOptions>;
+  /** The options of now. */
+  readonly options: RtmpOptions;
   /** Where the bytes go. */
   readonly connection: Connection;
   /** Who plays. */
   readonly peer: string;
   /** How frames become bytes. */
   readonly format: FormatFactory;
-  /** FourCCs that the player says it can play; undefined if it does not say. */
-  readonly fourccs: readonly string[] | undefined;
-  /** Called before the first bytes. */
-  readonly onStart: () => void;
-  /** Called with what the player is to be told. */
-  readonly onStatus: (info: StatusInfo) => void;
-  /** Called once at the end; `over` if it was playing, else it could not begin. */
-  readonly onEnd: (info: StatusInfo, over: boolean) => void;
+  /** Which codecs the player can play. */
+  readonly accepts: CodecFilter;
+  /** Called when there is a stream, before the first bytes. */
+  readonly onStart: (path: string) => void;
+  /** Called instead if there is none. */
+  readonly onFail: (error: unknown) => void;
+  /** Called at the end of what was started, unless it was stopped. */
+  readonly onEnd: (end: End) => void;
 }
-
-/** Codecs that every player knows, so that lists leave them out. */
-const CLASSIC = new Set(["avc1", "mp4a", ".mp3", "alaw", "ulaw"]);
 
 /** One `play` of a session. */
 export class Playback {
   readonly #init: PlaybackInit;
   readonly #controller = new AbortController();
   readonly #wanted: Record<MediaKind, boolean> = { video: true, audio: true };
-  #subscriber: Subscriber | undefined;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #paused = false;
+  /** Whether {@linkcode Playback.select} makes the reader one of the wrong tracks. */
+  #reselect = false;
+  /** Resolved when a wait for the player or for the end of the stream may be over. */
+  #change = Promise.withResolvers<void>();
 
   /** Not started yet. */
   constructor(init: PlaybackInit) {
     this.#init = init;
   }
 
-  /** Subscribes to `target` and sends it until it ends. */
-  start(target: string): void {
-    this.#play(target).catch((error) => {
-      if (this.#controller.signal.aborted) return;
-      const refused = error instanceof RefusedError;
-      this.#init.onEnd({
-        level: "error",
-        code: refused ? "NetStream.Play.Failed" : "NetStream.Play.StreamNotFound",
-        description: error instanceof Error ? error.message : String(error),
-      }, false);
-    });
+  /**
+   * Subscribes to `target` and begins to send it; resolves with whether it came to that. Never
+   * rejects.
+   */
+  async start(target: string): Promise<boolean> {
+    const { context, peer, onStart, onFail } = this.#init;
+    const { signal } = this.#controller;
+    try {
+      const subscriber = await context.subscribe(target, { type: "RTMP", id: peer, signal });
+      if (signal.aborted) return false;
+      onStart(subscriber.stream.path);
+      subscriber.closed.then(() => this.#wake());
+      this.#serve(subscriber);
+      return true;
+    } catch (error) {
+      if (!signal.aborted) onFail(error);
+      return false;
+    }
   }
 
-  /** Stops sending, or goes on from the newest keyframe. */
+  /**
+   * Stops sending, or goes on where it stopped, or from the newest keyframe if that is gone: never
+   * back in time (RTMP 1.0 7.2.2.9).
+   */
   pause(paused: boolean): void {
-    if (paused === this.#paused) return;
     this.#paused = paused;
-    if (paused) this.#reader?.cancel();
-    else this.#pump();
-    this.#init.onStatus({
-      level: "status",
-      code: paused ? "NetStream.Pause.Notify" : "NetStream.Unpause.Notify",
-      description: paused ? "Paused." : "Unpaused.",
-    });
+    this.#wake();
   }
 
-  /** Turns video or audio on or off. */
+  /** Turns video or audio on or off; what is turned on begins at the newest keyframe. */
   select(kind: MediaKind, wanted: boolean): void {
     if (this.#wanted[kind] === wanted) return;
     this.#wanted[kind] = wanted;
-    if (this.#reader === undefined || this.#paused) return;
-    this.#reader.cancel();
-    this.#pump();
+    this.#reselect = true;
+    this.#reader?.cancel();
+    this.#wake();
   }
 
   /** Ends it without a word to the player. */
   stop(): void {
     this.#controller.abort(new DOMException("The player stopped", "AbortError"));
-    this.#subscriber?.close({ code: "ended", detail: "left" });
+    this.#wake();
   }
 
-  async #play(target: string): Promise<void> {
-    const { context, peer, fourccs, onStart } = this.#init;
+  async #serve(subscriber: Subscriber): Promise<void> {
     const { signal } = this.#controller;
-    const subscriber = await context.subscribe(target, { type: "RTMP", id: peer, signal });
-    this.#subscriber = subscriber;
-    await subscriber.stream.waitSettled(signal);
-    for (const track of [...subscriber.stream.videoTracks, ...subscriber.stream.audioTracks]) {
-      const fourcc = track.config?.fourcc;
-      if (fourcc === undefined || CLASSIC.has(fourcc)) continue;
-      if (fourccs === undefined || fourccs.includes("*") || fourccs.includes(fourcc)) continue;
-      this.#wanted[track.kind as MediaKind] = false;
-      context.log.warn("{path}: left {codec} out for RTMP {peer}, which does not list it", {
-        path: subscriber.stream.path,
+    try {
+      await subscriber.stream.waitSettled(signal);
+      this.#leaveOut(subscriber);
+      do await this.#send(subscriber); while (this.#reselect && !signal.aborted);
+      await subscriber.closed;
+    } catch (error) {
+      // An error while it reads is one of the mux. What it throws when it was ended is in its end.
+      const detail = error instanceof Error ? error.message : String(error);
+      subscriber.close({ code: "error", detail });
+    }
+    if (!signal.aborted) this.#init.onEnd(await subscriber.closed);
+  }
+
+  /** Sends what is wanted until it ends, is ended or something else is wanted. */
+  async #send(subscriber: Subscriber): Promise<void> {
+    const { options: { Flush, MaxLag }, connection, format } = this.#init;
+    this.#reselect = false;
+    const { video, audio } = this.#wanted;
+    while (!video && !audio && !this.#reselect && subscriber.end === undefined) {
+      await this.#change.promise;
+    }
+    if (this.#reselect || subscriber.end !== undefined) return;
+    const bytes = await subscriber.mux(format, {
+      flushMs: Flush,
+      video,
+      audio,
+      ...(MaxLag > 0 && { maxLagMs: MaxLag }),
+    });
+    const reader = this.#reader = bytes.getReader();
+    if (this.#reselect) return await reader.cancel();
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      while (this.#paused && subscriber.end === undefined) await this.#change.promise;
+      if (this.#paused) return await reader.cancel();
+      await connection.write(next.value);
+    }
+  }
+
+  /**
+   * Leaves out tracks that the player says it can't play.
+   *
+   * @throws {Error} If no track is left.
+   */
+  #leaveOut({ stream }: Subscriber): void {
+    const { context, peer, accepts } = this.#init;
+    const configs = [stream.videoTracks, stream.audioTracks]
+      .flatMap(([first]) => first?.config ?? []);
+    const refused = configs.filter(({ kind, fourcc }) => !accepts(kind, fourcc));
+    for (const { kind, fourcc } of refused) {
+      this.#wanted[kind] = false;
+      context.log.warn("{path}: left {codec} out for {peer}, which does not list it", {
+        path: stream.path,
         codec: fourcc,
         peer,
       });
     }
-    onStart();
-    if (!this.#paused) this.#pump();
+    if (refused.length > 0 && refused.length === configs.length) {
+      const codecs = refused.map(({ fourcc }) => fourcc).join(" and ");
+      throw new Error(`The player lists no codec of the stream, which has ${codecs}`);
+    }
   }
 
-  async #pump(): Promise<void> {
-    const subscriber = this.#subscriber;
-    if (subscriber === undefined) return;
-    const { context, connection, format, onEnd } = this.#init;
-    let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-    try {
-      const bytes = await subscriber.mux(format, {
-        flushMs: context.options.Flush,
-        ...this.#wanted,
-        ...(context.options.MaxLag > 0 && { maxLagMs: context.options.MaxLag }),
-      });
-      this.#reader = reader = bytes.getReader();
-      if (this.#paused) await reader.cancel();
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        connection.send(next.value);
-        await connection.flush();
-        if (connection.closed) return this.stop();
-      }
-      if (this.#reader !== reader || this.#paused) return;
-    } catch {
-      // The subscriber was ended; its end says why.
-      if (this.#controller.signal.aborted) return;
-    }
-    const end = subscriber.end ?? await subscriber.closed;
-    onEnd({
-      level: end.code === "ended" || end.code === "shutdown" ? "status" : "error",
-      code: "NetStream.Play.UnpublishNotify",
-      description: end.detail,
-    }, true);
+  #wake(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers<void>();
   }
 }

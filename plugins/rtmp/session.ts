@@ -1,59 +1,30 @@
-/** One RTMP connection: handshake, commands, and what it publishes and plays (RTMP 1.0 7.2). */
+/** One RTMP connection: handshake, protocol control and commands (RTMP 1.0 5 and 7). */
 
-import { EndedError, InvalidDataError, RefusedError } from "../../src/errors.ts";
-import { FlvIngest } from "../../src/flv_ingest.ts";
-import { type AmfInput, type AmfValue, EcmaArray, encodeAmf0 } from "../../src/formats/amf.ts";
-import type { PluginContext } from "../../src/plugin.ts";
-import type { Publisher } from "../../src/publisher.ts";
-import { ChunkReader, writeMessage } from "./chunk.ts";
+import { InvalidDataError } from "../../src/errors.ts";
+import { capabilitiesFor } from "./capabilities.ts";
+import { ChunkReader } from "./chunk.ts";
 import {
   BandwidthLimit,
   controlMessage,
-  errorMessage,
   parseCommand,
   parseControl,
   resultMessage,
   type RtmpCommand,
   splitAggregate,
-  type StatusInfo,
-  statusMessage,
   UserControlEvent,
 } from "./command.ts";
-import type { Connection } from "./connection.ts";
-import type { playFormats } from "./format.ts";
+import { type Connection, isDisconnect } from "./connection.ts";
 import { ServerHandshake } from "./handshake.ts";
-import { MessageType, type OutgoingMessage, type RtmpMessage } from "./message.ts";
-import type { RtmpOptions } from "./options.ts";
-import { Playback } from "./playback.ts";
+import { MessageType, type RtmpMessage } from "./message.ts";
+import { MessageStreams, type SessionHost } from "./message_streams.ts";
+import { Replies } from "./replies.ts";
 
 /** Bytes after which a peer is to acknowledge: seconds of video, so that it hardly counts. */
 const WINDOW_BYTES = 5_000_000;
-/** Most message streams of a connection; clients make one or two. */
-const MAX_MESSAGE_STREAMS = 8;
-/** Chunk size until ours is announced (RTMP 1.0 5.4.1). */
-const FIRST_CHUNK_SIZE = 128;
-/** Longest time from an orderly end to the close of the connection. */
-const LINGER_MS = 1000;
-/** `capsEx` of Enhanced RTMP v2: reconnect no, multitrack yes, timestamp offsets yes. */
-const CAPABILITIES_EX = 0x02 | 0x04 | 0x08;
-/** FourCCs that we take and give (Enhanced RTMP v2, `fourCcList`). */
-const FOURCCS = ["avc1", "hvc1", "av01", "vp09", "mp4a", "Opus", ".mp3", "fLaC", "ac-3", "ec-3"];
-
-/** What sessions share. */
-export interface SessionHost {
-  /** The plugin's context. */
-  readonly context: PluginContext<RtmpOptions>;
-  /** The formats of players. */
-  readonly formats: ReturnType<typeof playFormats>;
-}
-
-/** What a message stream is used for. */
-interface MessageStream {
-  readonly id: number;
-  publisher?: Publisher;
-  ingest?: FlvIngest;
-  playback?: Playback;
-}
+/** Most characters of a command's name in the log. */
+const MAX_NAME_LOGGED = 40;
+/** Longest time from the last reply to the close of the connection. */
+const LINGER_MS = 500;
 
 /** A connection from its first byte to its last. */
 export class RtmpSession {
@@ -61,61 +32,72 @@ export class RtmpSession {
   readonly #connection: Connection;
   readonly #peer: string;
   readonly #reader: ChunkReader;
-  readonly #streams = new Map<number, MessageStream>();
-  readonly #idle: ReturnType<typeof setTimeout>;
-  #app = "";
-  #appArgs = "";
+  readonly #replies: Replies;
+  readonly #streams: MessageStreams;
   #connected = false;
-  #fourccs: readonly string[] | undefined;
-  #chunkSize = FIRST_CHUNK_SIZE;
-  #ackWindow = 0;
+  /** Whether nothing is taken from the peer any more. */
+  #over = false;
+  #windowBytes = WINDOW_BYTES;
+  #ackWindowBytes = 0;
   #acknowledged = 0;
-  #ended: string | undefined;
+  /** What a peer that says nothing has been: not asked yet, or asked for a sign of life. */
+  #silence: "none" | "quiet" | "asked" = "none";
+  #linger: ReturnType<typeof setTimeout> | undefined;
+  #reason: string | undefined;
 
   /** A session of the peer at the other end of `connection`. */
   constructor(connection: Connection, peer: string, host: SessionHost) {
     this.#connection = connection;
     this.#peer = peer;
     this.#host = host;
-    const { options } = host.context;
-    this.#reader = new ChunkReader({ maxMessageBytes: options.MaxMessageSize });
-    const seconds = options.StartTimeout;
-    this.#idle = setTimeout(
-      () => this.close(`neither published nor played within ${seconds} s`),
-      seconds * 1000,
-    );
+    this.#reader = new ChunkReader({ maxMessageBytes: host.options.MaxMessageSize });
+    this.#replies = new Replies(connection);
+    this.#streams = new MessageStreams({
+      host,
+      connection,
+      peer,
+      replies: this.#replies,
+      onLeave: (reason) => this.#leave(reason),
+    });
   }
 
-  /** Serves the connection until it ends; the reason if something was wrong. Never throws. */
+  /** Serves the connection until it ends; the reason if something was wrong. Never rejects. */
   async run(): Promise<string | undefined> {
     try {
       await this.#serve();
-      this.#finish((publisher) => publisher.lose("its connection was closed"));
+      this.#end(this.#connection.failure ?? "its connection was closed");
     } catch (error) {
-      if (error instanceof InvalidDataError) {
-        this.#ended ??= error.message;
-        this.#finish((publisher) => publisher.fail(error));
-      } else {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (!this.#connection.closed && !isNetworkError(error)) this.#ended ??= reason;
-        this.#finish((publisher) => publisher.lose(reason));
-      }
-    } finally {
-      clearTimeout(this.#idle);
-      this.#connection.close();
+      this.#onError(error);
     }
-    return this.#ended;
-  }
-
-  /** Ends the session once what is to be said has been sent. */
-  stop(): void {
-    this.#linger();
-  }
-
-  /** Ends the session at once because of `reason`. */
-  close(reason: string): void {
-    this.#ended ??= reason;
+    clearTimeout(this.#linger);
     this.#connection.close();
+    return this.#reason ?? this.#connection.failure;
+  }
+
+  /** Ends it once what has been said so far is sent, and the peer has had a moment to read it. */
+  stop(): void {
+    this.#leave();
+  }
+
+  /** Ends it at once because of `reason`. */
+  close(reason: string): void {
+    this.#reason ??= reason;
+    this.#connection.close();
+    this.#end(reason);
+  }
+
+  /**
+   * Called every `seconds`: a peer that was silent since the last call is asked for a sign of life,
+   * and one that has given none until the next call is gone.
+   */
+  checkLife(seconds: number): void {
+    if (this.#silence === "asked") return this.close(`it gave no sign of life for ${seconds} s`);
+    if (this.#silence === "none") {
+      this.#silence = "quiet";
+      return;
+    }
+    this.#silence = "asked";
+    this.#replies.event(UserControlEvent.pingRequest, Math.floor(performance.now()) % 2 ** 32);
   }
 
   async #serve(): Promise<void> {
@@ -123,6 +105,9 @@ export class RtmpSession {
     const connection = this.#connection;
     let done = false;
     for (let bytes = await connection.read(); bytes; bytes = await connection.read()) {
+      this.#silence = "none";
+      // What comes after our last word is read all the same: unread, it would take that word away.
+      if (this.#over) continue;
       if (!done) {
         const step = handshake.push(bytes);
         if (step.send) connection.send(step.send);
@@ -132,323 +117,162 @@ export class RtmpSession {
       for (const message of this.#reader.push(bytes)) {
         const waits = this.#onMessage(message);
         if (waits) await waits;
+        if (this.#over) break;
       }
       this.#acknowledge();
     }
   }
 
-  #onMessage(message: RtmpMessage): Promise<void> | undefined {
+  #onMessage(message: RtmpMessage): Promise<void> | void {
     switch (message.type) {
       case MessageType.audio:
       case MessageType.video:
       case MessageType.dataAmf0:
       case MessageType.dataAmf3:
-        this.#push(message);
-        return undefined;
-      case MessageType.aggregate:
-        for (const part of splitAggregate(message)) this.#push(part);
-        return undefined;
+        return this.#streams.publication(message.streamId)?.push(message);
+      case MessageType.aggregate: {
+        const publication = this.#streams.publication(message.streamId);
+        for (const part of splitAggregate(message)) publication?.push(part);
+        return;
+      }
       case MessageType.commandAmf0:
       case MessageType.commandAmf3: {
         const command = parseCommand(message);
         return command && this.#onCommand(command, message.streamId);
       }
       default:
-        this.#onControl(message);
-        return undefined;
-    }
-  }
-
-  #push({ type, streamId, timestampMs, payload }: RtmpMessage): void {
-    const stream = this.#streams.get(streamId);
-    if (stream?.ingest === undefined || stream.publisher?.end !== undefined) return;
-    if (type === MessageType.dataAmf3) {
-      // The byte before the values says how they are encoded; each value says it again.
-      stream.ingest.push(MessageType.dataAmf0, timestampMs, payload.subarray(1));
-    } else if (
-      type === MessageType.audio || type === MessageType.video || type === MessageType.dataAmf0
-    ) {
-      stream.ingest.push(type, timestampMs, payload);
+        return this.#onControl(message);
     }
   }
 
   #onControl(message: RtmpMessage): void {
     const control = parseControl(message);
-    if (control?.type === MessageType.windowAckSize) {
-      this.#ackWindow = control.bytes;
-    } else if (
-      control?.type === MessageType.userControl && control.event === UserControlEvent.pingRequest
-    ) {
-      const event = UserControlEvent.pingResponse;
-      this.#send(controlMessage({ type: control.type, event, value: control.value }));
+    switch (control?.type) {
+      case MessageType.windowAckSize:
+        this.#ackWindowBytes = control.bytes;
+        return;
+      case MessageType.setPeerBandwidth: {
+        // Answered if it is another window than the peer knows of (RTMP 1.0 5.4.5).
+        const { bytes } = control;
+        if (bytes === this.#windowBytes) return;
+        this.#windowBytes = bytes;
+        return this.#replies.send(controlMessage({ type: MessageType.windowAckSize, bytes }));
+      }
+      case MessageType.userControl:
+        if (control.event === UserControlEvent.pingRequest) {
+          this.#replies.event(UserControlEvent.pingResponse, control.value);
+        }
     }
   }
 
-  async #onCommand(command: RtmpCommand, streamId: number): Promise<void> {
+  #onCommand(command: RtmpCommand, streamId: number): Promise<void> | void {
     const { name, transactionId: id, args } = command;
+    const streams = this.#streams;
     if (name === "connect") return this.#onConnect(command);
     if (!this.#connected) {
-      throw new InvalidDataError(`Cannot take command ${name}: connect must come first`);
+      const shown = JSON.stringify(name.slice(0, MAX_NAME_LOGGED));
+      throw new InvalidDataError(`Cannot take command ${shown}: connect must come first`);
     }
-    const stream = this.#streams.get(streamId);
     switch (name) {
       case "createStream":
-        return this.#onCreateStream(id);
+        return streams.create(id);
       case "publish":
-        return await this.#onPublish(stream, args);
+        return streams.publish(streamId, args[0]);
       case "play":
-        return await this.#onPlay(stream, args);
+        return streams.play(streamId, args[0]);
       case "pause":
-        return stream?.playback?.pause(args[0] === true);
+        return streams.pause(streamId, args[0] === true);
       case "receiveAudio":
+        return streams.select(streamId, "audio", args[0] === true);
       case "receiveVideo":
-        return stream?.playback?.select(
-          name === "receiveAudio" ? "audio" : "video",
-          args[0] === true,
-        );
-      case "deleteStream":
-        return this.#release(Number(args[0]));
+        return streams.select(streamId, "video", args[0] === true);
       case "closeStream":
-        return this.#reset(streamId);
-      case "FCUnpublish":
-        return this.#onUnpublish();
-      case "getStreamLength":
-        return this.#send(resultMessage(id, { args: [0] }));
+        return streams.reset(streamId);
+      case "deleteStream":
+        return streams.delete(Number(args[0]));
+      case "_result":
+      case "_error":
+        return;
       default:
-        // releaseStream, FCPublish, FCSubscribe, _checkbw … want no more than an answer.
-        if (id > 0 && !name.startsWith("_")) this.#send(resultMessage(id));
+        return this.#onCall(command);
+    }
+  }
+
+  /** Calls that want no more than an answer: FCPublish and its like, and any that is not known. */
+  #onCall({ name, transactionId: id, args }: RtmpCommand): void {
+    const replies = this.#replies;
+    if (name === "FCUnpublish") this.#streams.unpublish(args[0]);
+    if (id > 0) replies.send(resultMessage(id, name === "getStreamLength" ? { args: [0] } : {}));
+    const about = typeof args[0] === "string" ? args[0] : "";
+    switch (name) {
+      case "FCPublish":
+        return replies.notify("onFCPublish", "NetStream.Publish.Start", about);
+      case "FCUnpublish":
+        return replies.notify("onFCUnpublish", "NetStream.Unpublish.Success", about);
+      case "FCSubscribe":
+        return replies.notify("onFCSubscribe", "NetStream.Play.Start", about);
     }
   }
 
   #onConnect({ transactionId, object }: RtmpCommand): void {
-    const app = String(object?.app ?? "");
-    const mark = app.indexOf("?");
-    this.#app = mark < 0 ? app : app.slice(0, mark);
-    this.#appArgs = mark < 0 ? "" : app.slice(mark + 1);
-    const list = object?.fourCcList;
-    if (Array.isArray(list)) this.#fourccs = list.filter((item) => typeof item === "string");
+    if (this.#connected) throw new InvalidDataError("Cannot take command connect: it came before");
     this.#connected = true;
-    const { ChunkSize } = this.#host.context.options;
-    this.#send(
+    this.#streams.connect = object;
+    const replies = this.#replies;
+    replies.send(
       controlMessage({ type: MessageType.windowAckSize, bytes: WINDOW_BYTES }),
       controlMessage({
         type: MessageType.setPeerBandwidth,
         bytes: WINDOW_BYTES,
         limit: BandwidthLimit.dynamic,
       }),
-      controlMessage({ type: MessageType.setChunkSize, bytes: ChunkSize }),
     );
-    this.#chunkSize = ChunkSize;
-    const enhanced = this.#fourccs !== undefined || object?.capsEx !== undefined;
-    this.#send(resultMessage(transactionId, {
+    replies.chunkSize = this.#host.options.ChunkSize;
+    replies.send(resultMessage(transactionId, {
       object: { fmsVer: "FMS/3,5,7,7009", capabilities: 31, mode: 1 },
       args: [{
         level: "status",
         code: "NetConnection.Connect.Success",
         description: "Connection succeeded.",
-        objectEncoding: Number(object?.objectEncoding ?? 0),
-        ...(enhanced && { fourCcList: FOURCCS, capsEx: CAPABILITIES_EX }),
+        objectEncoding: object?.objectEncoding === 3 ? 3 : 0,
+        ...capabilitiesFor(object),
       }],
     }));
   }
 
-  #onCreateStream(transactionId: number): void {
-    let id = 1;
-    while (this.#streams.has(id)) id++;
-    if (id > MAX_MESSAGE_STREAMS) {
-      return this.#send(errorMessage(transactionId, {
-        level: "error",
-        code: "NetConnection.Call.Failed",
-        description: `A connection has at most ${MAX_MESSAGE_STREAMS} streams.`,
-      }));
+  #onError(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (error instanceof InvalidDataError) {
+      this.#reason ??= reason;
+      return this.#end(reason, error);
     }
-    this.#streams.set(id, { id });
-    this.#send(resultMessage(transactionId, { args: [id] }));
-  }
-
-  async #onPublish(stream: MessageStream | undefined, args: readonly AmfValue[]): Promise<void> {
-    const busy = stream?.playback ?? (stream?.publisher?.end ? undefined : stream?.publisher);
-    if (stream === undefined || busy !== undefined) {
-      throw new InvalidDataError("Cannot publish: createStream must come first");
+    if (!this.#over && !this.#connection.closed && !isDisconnect(error)) {
+      this.#reason ??= reason;
+      this.#host.context.log.debug("{peer} failed: {error}", { peer: this.#peer, error });
     }
-    const { context } = this.#host;
-    const { options } = context;
-    let publisher: Publisher;
-    try {
-      publisher = await context.publish(this.#target(args[0]), {
-        type: "RTMP",
-        id: this.#peer,
-        autoCloseDelay: options.AutoCloseDelay,
-        takeOver: options.TakeOver,
-      });
-    } catch (error) {
-      const description = reasonOf(error);
-      context.log.warn("{peer}: cannot publish: {reason}", {
-        peer: this.#peer,
-        reason: description,
-      });
-      return this.#status(stream.id, {
-        level: "error",
-        code: "NetStream.Publish.BadName",
-        description,
-      });
-    }
-    clearTimeout(this.#idle);
-    stream.publisher = publisher;
-    stream.ingest = new FlvIngest(publisher);
-    publisher.closed.then((end) => {
-      if (end.code !== "ended" && end.code !== "lost" && end.code !== "error") {
-        this.#status(stream.id, {
-          level: "error",
-          code: "NetStream.Publish.Denied",
-          description: end.detail,
-        });
-        this.#linger();
-      }
-    });
-    this.#send(this.#userControl(UserControlEvent.streamBegin, stream.id));
-    this.#status(stream.id, {
-      level: "status",
-      code: "NetStream.Publish.Start",
-      description: `Publishing ${publisher.stream.path}.`,
-    });
+    this.#end(this.#connection.failure ?? reason);
   }
 
-  #onPlay(stream: MessageStream | undefined, args: readonly AmfValue[]): void {
-    if (stream === undefined || stream.publisher || stream.playback) {
-      throw new InvalidDataError("Cannot play: createStream must come first");
-    }
-    const playback = new Playback({
-      context: this.#host.context,
-      connection: this.#connection,
-      peer: this.#peer,
-      format: this.#host.formats({ streamId: stream.id, chunkSize: this.#chunkSize }),
-      fourccs: this.#fourccs,
-      onStart: () => {
-        clearTimeout(this.#idle);
-        this.#send(this.#userControl(UserControlEvent.streamBegin, stream.id));
-        this.#status(stream.id, {
-          level: "status",
-          code: "NetStream.Play.Reset",
-          description: "Resetting.",
-        });
-        this.#status(stream.id, {
-          level: "status",
-          code: "NetStream.Play.Start",
-          description: "Started.",
-        });
-        this.#data(stream.id, "|RtmpSampleAccess", true, true);
-        this.#data(stream.id, "onStatus", new EcmaArray({ code: "NetStream.Data.Start" }));
-      },
-      onStatus: (info) => this.#status(stream.id, info),
-      onEnd: (info, over) => {
-        if (over) this.#send(this.#userControl(UserControlEvent.streamEof, stream.id));
-        this.#status(stream.id, info);
-        if (over) this.#linger();
-      },
-    });
-    stream.playback = playback;
-    playback.start(this.#target(args[0]));
+  /** Lets the last replies out and the peer read them, then closes. */
+  #leave(reason?: string): void {
+    if (this.#over) return;
+    this.#reason ??= reason;
+    this.#end(reason ?? "its session ended");
+    this.#linger = setTimeout(() => this.#connection.close(), LINGER_MS);
+    this.#connection.closeWrite();
   }
 
-  #onUnpublish(): void {
-    for (const stream of this.#streams.values()) this.#unpublish(stream);
-  }
-
-  #unpublish(stream: MessageStream): void {
-    if (stream.publisher === undefined || stream.publisher.end !== undefined) return;
-    stream.publisher.close("unpublished");
-    this.#status(stream.id, {
-      level: "status",
-      code: "NetStream.Unpublish.Success",
-      description: "Unpublished.",
-    });
-  }
-
-  /** Ends what a message stream is used for; it may be used again. */
-  #reset(id: number): void {
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return;
-    this.#unpublish(stream);
-    stream.playback?.stop();
-    this.#streams.set(id, { id });
-  }
-
-  #release(id: number): void {
-    this.#reset(id);
-    this.#streams.delete(id);
-  }
-
-  /** Lets the last replies out, then closes. */
-  #linger(): void {
-    const timer = setTimeout(() => this.#connection.close(), LINGER_MS);
-    this.#connection.flush().then(() => {
-      clearTimeout(timer);
-      this.#connection.close();
-    });
-  }
-
-  #finish(endPublisher: (publisher: Publisher) => void): void {
-    for (const stream of this.#streams.values()) {
-      if (stream.publisher) endPublisher(stream.publisher);
-      stream.playback?.stop();
-    }
-    this.#streams.clear();
-  }
-
-  /** The path and arguments of a stream: the application's, then the stream name's. */
-  #target(name: AmfValue): string {
-    const text = typeof name === "string" ? name : "";
-    const mark = text.indexOf("?");
-    const path = mark < 0 ? text : text.slice(0, mark);
-    const args = [this.#appArgs, mark < 0 ? "" : text.slice(mark + 1)].filter((part) => part);
-    return `${this.#app}/${path}${args.length > 0 ? `?${args.join("&")}` : ""}`;
+  #end(detail: string, error?: InvalidDataError): void {
+    this.#over = true;
+    this.#streams.end(detail, error);
   }
 
   #acknowledge(): void {
     const received = this.#reader.bytesReceived;
-    if (this.#ackWindow === 0 || received - this.#acknowledged < this.#ackWindow) return;
+    const window = this.#ackWindowBytes;
+    if (window === 0 || received - this.#acknowledged < window) return;
     this.#acknowledged = received;
-    this.#send(
-      controlMessage({ type: MessageType.acknowledgement, sequence: received % 2 ** 32 }),
-    );
+    const sequence = received % 2 ** 32;
+    this.#replies.send(controlMessage({ type: MessageType.acknowledgement, sequence }));
   }
-
-  #userControl(event: number, value: number): OutgoingMessage {
-    return controlMessage({ type: MessageType.userControl, event, value });
-  }
-
-  #status(streamId: number, info: StatusInfo): void {
-    this.#send(statusMessage(info, streamId));
-  }
-
-  #data(streamId: number, ...values: readonly AmfInput[]): void {
-    this.#send({
-      type: MessageType.dataAmf0,
-      streamId,
-      timestampMs: 0,
-      chunkStreamId: 4,
-      payload: [encodeAmf0(...values)],
-    });
-  }
-
-  #send(...messages: readonly OutgoingMessage[]): void {
-    this.#connection.send(...messages.map((message) => writeMessage(message, this.#chunkSize)));
-  }
-}
-
-function isNetworkError(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.UnexpectedEof ||
-    error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted ||
-    error instanceof Deno.errors.TimedOut;
-}
-
-/** What a peer may know of why it was refused. */
-function reasonOf(error: unknown): string {
-  if (error instanceof RefusedError || error instanceof EndedError || error instanceof TypeError) {
-    return error.message;
-  }
-  return error instanceof Error ? error.message : String(error);
 }

@@ -99,6 +99,37 @@ for (const { profile, bits, codec } of colors) {
   });
 }
 
+// timing_info (AV1 5.5.3), num_ticks_per_picture_minus_1 as uvlc() bits.
+const timings = [
+  { units: 1, scale: 300, ticks: "1", frameRate: 300 },
+  { units: 1, scale: 301, ticks: "1", frameRate: undefined },
+  { units: 1, scale: 600, ticks: "010", frameRate: 300 },
+  { units: 1001, scale: 240_000, ticks: "0001001", frameRate: 30_000 / 1001 * 8 / 9 },
+  { units: 1, scale: 1000, ticks: undefined, frameRate: undefined },
+  { units: 0, scale: 25, ticks: "1", frameRate: undefined },
+  { units: 1, scale: 0, ticks: "1", frameRate: undefined },
+  { units: 1, scale: 2 ** 32 - 1, ticks: "0".repeat(32) + "1", frameRate: 1 - 2 ** -32 },
+  { units: 1, scale: 2 ** 32 - 1, ticks: "0".repeat(40) + "1", frameRate: 1 - 2 ** -32 },
+] as const;
+
+for (const { units, scale, ticks, frameRate } of timings) {
+  Deno.test(`parseAv1SequenceHeader() has ${frameRate} for ${scale} / ${units}, ${ticks}`, () => {
+    const writer = new BitWriter().bits(0, 5).bit(1).bits(units, 32).bits(scale, 32);
+    writer.bit(ticks === undefined ? 0 : 1);
+    for (const bit of ticks ?? "") writer.bit(Number(bit));
+    writer.bit(0).bit(0).bits(0, 5).bits(0, 12).bits(5, 5);
+    writer.bits(3, 4).bits(3, 4).bits(15, 4).bits(15, 4).bits(0, 40);
+    const payload = writer.finish();
+    const header = parseAv1SequenceHeader(
+      concat([Uint8Array.of(0x0a, payload.length), payload]),
+    );
+    assertEquals([header.width, header.level], [16, 5]);
+    assertEquals("frameRate" in header, frameRate !== undefined);
+    const rate = header.frameRate ?? 0;
+    assertEquals(Math.abs(rate - (frameRate ?? 0)) < 1e-9, true, `${rate}`);
+  });
+}
+
 Deno.test("parseAv1SequenceHeader() throws when it is cut off or of a reserved profile", () => {
   const payload = fullAv1SequenceHeader().subarray(2);
   for (let length = 0; length < payload.length - 1; length++) {

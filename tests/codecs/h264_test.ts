@@ -12,7 +12,7 @@ import {
 import { splitAnnexB } from "../../src/codecs/nal.ts";
 import { InvalidDataError } from "../../src/errors.ts";
 import { type CodecFixture, readFixture, readFixtures } from "../support/codec_fixtures.ts";
-import { fullH264Sps, nalu, ue } from "../support/crafted_headers.ts";
+import { fullH264Sps, nalu, se, ue } from "../support/crafted_headers.ts";
 import { assertWithstands } from "../support/hostile.ts";
 
 const fixtures = readFixtures("h264_");
@@ -56,50 +56,158 @@ Deno.test("parseH264Sps() tells pictures that may be fields", () => {
   }
 });
 
-/** A Baseline SPS whose fields from log2_max_frame_num_minus4 on are those of `fields`. */
-function spsWith(fields: {
-  readonly pocType?: number;
-  readonly references?: number;
-  readonly size?: readonly [number, number];
+/** What an SPS of the test below has; each field is an Exp-Golomb code unless said otherwise. */
+interface SpsFields {
+  readonly profile: number;
+  readonly constraints: number;
+  readonly id: number;
+  readonly chroma: number;
+  readonly depths: readonly [number, number];
+  /** A scaling list's first delta_scale, signed. */
+  readonly delta?: number;
+  readonly frameNumber: number;
+  readonly pocType: number;
+  /** log2_max_pic_order_cnt_lsb_minus4, or the length of the cycle. */
+  readonly poc: number;
+  readonly references: number;
+  readonly size: readonly [number, number];
   readonly crop?: readonly [number, number, number, number];
+  /** num_units_in_tick and time_scale, of 32 bits. */
   readonly timing?: readonly [number, number];
-}): Uint8Array {
-  const { pocType = 2, references = 1, size = [10, 10], crop, timing } = fields;
-  return nalu([0x67, 66, 0, 30], (writer) => {
-    ue(writer, 0, 0, pocType, references).bit(0);
-    ue(writer, ...size).bit(1).bit(1).bit(crop === undefined ? 0 : 1);
-    if (crop !== undefined) ue(writer, ...crop);
-    if (timing === undefined) {
-      writer.bit(0);
-      return;
+  readonly buffers?: number;
+  readonly reordered?: number;
+}
+
+const usual: SpsFields = {
+  profile: 100,
+  constraints: 0,
+  id: 0,
+  chroma: 1,
+  depths: [0, 0],
+  frameNumber: 0,
+  pocType: 0,
+  poc: 0,
+  references: 1,
+  size: [9, 9],
+};
+
+function spsWith(changes: Partial<SpsFields>): Uint8Array {
+  const fields = { ...usual, ...changes };
+  return nalu([0x67, fields.profile, fields.constraints, 30], (writer) => {
+    ue(writer, fields.id);
+    if (![66, 77, 88].includes(fields.profile)) {
+      ue(writer, fields.chroma);
+      if (fields.chroma === 3) writer.bit(0);
+      ue(writer, ...fields.depths).bit(0).bit(fields.delta === undefined ? 0 : 1);
+      // The delta, then the one that makes the scale 0; seven lists that are not there.
+      if (fields.delta !== undefined) {
+        se(writer.bit(1), fields.delta, -8 - fields.delta).bits(0, fields.chroma === 3 ? 11 : 7);
+      }
     }
-    writer.bit(1).bits(0, 4).bit(1).bits(timing[0], 32).bits(timing[1], 32).bits(0, 5);
+    ue(writer, fields.frameNumber, fields.pocType);
+    if (fields.pocType === 0) ue(writer, fields.poc);
+    if (fields.pocType === 1) {
+      se(writer.bit(1), 0, 0);
+      ue(writer, fields.poc);
+      for (let index = 0; index < fields.poc; index++) se(writer, 1);
+    }
+    ue(writer, fields.references).bit(0);
+    ue(writer, ...fields.size).bit(1).bit(1).bit(fields.crop === undefined ? 0 : 1);
+    if (fields.crop !== undefined) ue(writer, ...fields.crop);
+    const { timing, buffers, reordered } = fields;
+    const vui = timing ?? buffers ?? reordered;
+    writer.bit(vui === undefined ? 0 : 1).bits(0, 4);
+    writer.bit(timing === undefined ? 0 : 1);
+    if (timing !== undefined) writer.bits(timing[0], 32).bits(timing[1], 32).bit(0);
+    writer.bit(buffers === undefined ? 0 : 1);
+    if (buffers !== undefined) {
+      ue(writer, buffers).bits(0, 8);
+      for (let index = 0; index <= buffers; index++) ue(writer, 1, 1).bit(0);
+      writer.bits(0, 20);
+    }
+    writer.bit(0).bits(0, buffers === undefined ? 1 : 2).bit(reordered === undefined ? 0 : 1);
+    if (reordered !== undefined) ue(writer.bit(0), 0, 0, 0, 0, reordered, 16);
   });
 }
 
 Deno.test("parseH264Sps() leaves out a frame rate that is none", () => {
-  for (const timing of [[0, 50], [1, 0], [1, 2000], [1, 180_000]] as const) {
-    assertEquals(parseH264Sps(spsWith({ timing })).frameRate, undefined);
+  for (const timing of [[0, 50], [1, 0], [1, 601], [1, 2000], [1, 180_000]] as const) {
+    assertEquals("frameRate" in parseH264Sps(spsWith({ timing })), false);
   }
   assertEquals(parseH264Sps(spsWith({ timing: [1, 600] })).frameRate, 300);
 });
 
-Deno.test("parseH264Sps() throws when a value is outside its range", () => {
+const reorders = [
+  { changes: {}, maxReorderFrames: undefined },
+  { changes: { pocType: 1 }, maxReorderFrames: undefined },
+  { changes: { pocType: 2 }, maxReorderFrames: 0 },
+  { changes: { pocType: 2, reordered: 1 }, maxReorderFrames: 1 },
+  { changes: { profile: 66, constraints: 0x10 }, maxReorderFrames: undefined },
+  { changes: { profile: 100, constraints: 0xef }, maxReorderFrames: undefined },
+  { changes: { profile: 44 }, maxReorderFrames: 0 },
+  ...[86, 100, 110, 122, 244].map((profile) => ({
+    changes: { profile, constraints: 0x10 },
+    maxReorderFrames: 0,
+  })),
+];
+
+for (const { changes, maxReorderFrames } of reorders) {
+  const name = JSON.stringify(changes);
+  Deno.test(`parseH264Sps() has maxReorderFrames ${maxReorderFrames} when it has ${name}`, () => {
+    const sps = parseH264Sps(spsWith(changes));
+    assertEquals(sps.maxReorderFrames, maxReorderFrames);
+    assertEquals("maxReorderFrames" in sps, maxReorderFrames !== undefined);
+  });
+}
+
+Deno.test("parseH264Sps() reads the chroma format of every profile that has one", () => {
+  for (const profile of [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135]) {
+    const sps = parseH264Sps(spsWith({ profile, chroma: 2, depths: [1, 2] }));
+    assertEquals([sps.chromaFormat, sps.bitDepth, sps.chromaBitDepth], [2, 9, 10]);
+  }
+});
+
+// The last value within the range and the first one outside.
+const limits = [
+  { name: "seq_parameter_set_id", at: (id: number) => ({ id }), max: 31 },
+  { name: "chroma_format_idc", at: (chroma: number) => ({ chroma }), max: 3 },
+  { name: "bit_depth_luma_minus8", at: (n: number) => ({ depths: [n, 0] as const }), max: 6 },
+  { name: "bit_depth_chroma_minus8", at: (n: number) => ({ depths: [0, n] as const }), max: 6 },
+  { name: "delta_scale", at: (delta: number) => ({ delta }), max: 119 },
+  { name: "log2_max_frame_num_minus4", at: (frameNumber: number) => ({ frameNumber }), max: 12 },
+  { name: "pic_order_cnt_type", at: (pocType: number) => ({ pocType }), max: 2 },
+  { name: "log2_max_pic_order_cnt_lsb_minus4", at: (poc: number) => ({ poc }), max: 12 },
+  {
+    name: "num_ref_frames_in_pic_order_cnt_cycle",
+    at: (poc: number) => ({ poc, pocType: 1 }),
+    max: 255,
+  },
+  { name: "max_num_ref_frames", at: (references: number) => ({ references }), max: 16 },
+  { name: "size", at: (n: number) => ({ size: [n, 9] as const }), max: 4094 },
+  { name: "size", at: (n: number) => ({ size: [9, n] as const }), max: 4094 },
+  { name: "size", at: (n: number) => ({ crop: [40, n, 0, 0] as const }), max: 39 },
+  { name: "size", at: (n: number) => ({ crop: [0, 0, n, 40] as const }), max: 39 },
+  { name: "cpb_cnt_minus1", at: (buffers: number) => ({ buffers }), max: 31 },
+  { name: "max_num_reorder_frames", at: (reordered: number) => ({ reordered }), max: 16 },
+] as const;
+
+for (const { name, at, max } of limits) {
+  Deno.test(`parseH264Sps() takes ${name} up to ${max}`, () => {
+    parseH264Sps(spsWith(at(max)));
+    const over = spsWith(at(name === "delta_scale" ? 128 : max + 1));
+    assertThrows(() => parseH264Sps(over), InvalidDataError, name);
+  });
+}
+
+Deno.test("parseH264Sps() throws when a value is far outside its range", () => {
   const cases = [
-    spsWith({ pocType: 3 }),
-    spsWith({ references: 17 }),
-    spsWith({ size: [4095, 10] }),
     spsWith({ size: [2 ** 31, 10] }),
-    spsWith({ size: [10, 4095] }),
-    spsWith({ crop: [40, 48, 0, 0] }),
     spsWith({ crop: [0, 0, 2 ** 31, 2 ** 31] }),
-    nalu([0x67, 100, 0, 30], (writer) => ue(writer, 0, 4)),
-    nalu([0x67, 100, 0, 30], (writer) => ue(writer, 32)),
-    nalu([0x67, 100, 0, 30], (writer) => ue(writer, 0, 1, 7)),
-    nalu([0x68, 66, 0, 30], (writer) => ue(writer, 0, 0, 2, 1)),
+    spsWith({ delta: -129 }),
+    spsWith({}).with(0, 0x68),
     new Uint8Array(0),
   ];
-  parseH264Sps(spsWith({ crop: [40, 47, 0, 0] }));
+  parseH264Sps(spsWith({ delta: -128 }));
   for (const sps of cases) assertThrows(() => parseH264Sps(sps), InvalidDataError, "Cannot");
 });
 
@@ -233,6 +341,11 @@ const keyCases = [
     nalus: [Uint8Array.of(6, 255, 6, 1, 0xc4, 0x80), slice(0x41, 7)],
     key: false,
   },
+  {
+    name: "a recovery point behind a message of 300 bytes",
+    nalus: [Uint8Array.of(6, 5, 255, 45, ...new Uint8Array(300), 6, 1, 0xc4, 0x80), slice(0x41, 7)],
+    key: true,
+  },
   { name: "a cut SEI", nalus: [Uint8Array.of(6, 6), slice(0x41, 7)], key: false },
   {
     name: "an SEI that reaches too far",
@@ -264,7 +377,7 @@ Deno.test("parseH264Sps(), parseAvcC() and isH264Key() withstand damaged data", 
 });
 
 Deno.test("isH264Key() reads a slice header behind emulation prevention", () => {
-  for (const [type, key] of [[7, true], [5, false]] as const) {
+  for (const [type, key] of [[2, true], [4, true], [7, true], [9, true], [5, false]] as const) {
     const escaped = nalu([0x41], (writer) => ue(writer, 2 ** 22 + 5, type));
     assertEquals(Array.from(escaped.subarray(1, 4)), [0, 0, 3]);
     assertEquals(isH264Key([recoverySei, escaped]), key);

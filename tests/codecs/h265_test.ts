@@ -86,30 +86,153 @@ Deno.test("parseH265Sps() throws when the SPS is cut off before its last field",
   }
 });
 
-/** An SPS of one sub-layer whose fields from its id on are those of `values`, Exp-Golomb codes. */
-function spsWith(...values: number[]): Uint8Array {
+/** What an SPS of the tests below has, as Exp-Golomb codes unless said otherwise. */
+interface SpsFields {
+  readonly id: number;
+  readonly chroma: number;
+  /** separate_colour_plane_flag where chroma is 3. */
+  readonly separate: number;
+  readonly size: readonly [number, number];
+  readonly window?: readonly [number, number, number, number];
+  readonly depths: readonly [number, number];
+  readonly poc: number;
+  readonly buffering: number;
+  readonly reordered: number;
+  readonly sets: number;
+  readonly pictures: readonly [number, number];
+  readonly longTerm?: number;
+  /** num_units_in_tick and time_scale, of 32 bits. */
+  readonly timing?: readonly [number, number];
+  readonly buffers?: number;
+  readonly segmentation?: number;
+}
+
+const usual: SpsFields = {
+  id: 0,
+  chroma: 1,
+  separate: 0,
+  size: [64, 64],
+  depths: [0, 0],
+  poc: 0,
+  buffering: 4,
+  reordered: 2,
+  sets: 0,
+  pictures: [0, 0],
+};
+
+function spsWith(changes: Partial<SpsFields>): Uint8Array {
+  const { window, longTerm, timing, buffers, segmentation, ...fields } = { ...usual, ...changes };
   return nalu([0x42, 1], (writer) => {
-    writer.bits(0, 8).bits(1, 8).bits(0, 32).bits(0, 32).bits(0, 16).bits(90, 8);
-    ue(writer, ...values);
+    writer.bits(1, 8).bits(1, 8).bits(0, 32).bits(0, 32).bits(0, 16).bits(90, 8);
+    ue(writer, fields.id, fields.chroma);
+    if (fields.chroma === 3) writer.bit(fields.separate);
+    ue(writer, ...fields.size).bit(window === undefined ? 0 : 1);
+    if (window !== undefined) ue(writer, ...window);
+    ue(writer, ...fields.depths, fields.poc).bit(1);
+    ue(writer, fields.buffering, fields.reordered, 0, 0, 3, 0, 3, 0, 0).bits(0, 4);
+    ue(writer, fields.sets);
+    for (let set = 0; set < fields.sets; set++) {
+      ue(set > 0 ? writer.bit(0) : writer, ...fields.pictures);
+      const pictures = fields.pictures[0] + fields.pictures[1];
+      for (let picture = 0; picture < pictures; picture++) ue(writer, 0).bit(1);
+    }
+    writer.bit(longTerm === undefined ? 0 : 1);
+    if (longTerm !== undefined) ue(writer, longTerm);
+    for (let picture = 0; picture < (longTerm ?? 0); picture++) writer.bits(0, 5 + fields.poc);
+    writer.bits(0, 2).bit(1).bits(0, 8);
+    const timed = timing !== undefined || buffers !== undefined;
+    writer.bit(timed ? 1 : 0);
+    if (timed) {
+      const [units, scale] = timing ?? [1, 25];
+      writer.bits(units, 32).bits(scale, 32).bit(0).bit(buffers === undefined ? 0 : 1);
+    }
+    if (buffers !== undefined) {
+      ue(writer.bit(1).bit(0).bit(0).bits(0, 23).bit(1), 0, buffers);
+      for (let buffer = 0; buffer <= buffers; buffer++) ue(writer, 1, 1).bit(0);
+    }
+    writer.bit(segmentation === undefined ? 0 : 1);
+    if (segmentation !== undefined) ue(writer.bits(0, 3), segmentation, 0, 0, 0, 0);
+    writer.bit(0);
   });
 }
 
-Deno.test("parseH265Sps() throws when a value is outside its range", () => {
-  const sps = fullH265Sps();
+// The last value within the range and the first one outside.
+const limits = [
+  { name: "sps_seq_parameter_set_id", at: (id: number) => ({ id }), max: 15 },
+  { name: "chroma_format_idc", at: (chroma: number) => ({ chroma }), max: 3 },
+  { name: "size", at: (n: number) => ({ size: [n, 64] as const }), max: 65_535 },
+  { name: "size", at: (n: number) => ({ size: [64, n] as const }), max: 65_535 },
+  { name: "size", at: (n: number) => ({ window: [n, 16, 0, 0] as const }), max: 15 },
+  { name: "size", at: (n: number) => ({ window: [0, 0, 16, n] as const }), max: 15 },
+  { name: "bit_depth_luma_minus8", at: (n: number) => ({ depths: [n, 0] as const }), max: 8 },
+  { name: "bit_depth_chroma_minus8", at: (n: number) => ({ depths: [0, n] as const }), max: 8 },
+  { name: "log2_max_pic_order_cnt_lsb_minus4", at: (poc: number) => ({ poc }), max: 12 },
+  { name: "sps_max_dec_pic_buffering_minus1", at: (n: number) => ({ buffering: n }), max: 15 },
+  { name: "sps_max_num_reorder_pics", at: (n: number) => ({ reordered: n }), max: 15 },
+  { name: "num_short_term_ref_pic_sets", at: (sets: number) => ({ sets }), max: 64 },
+  {
+    name: "num_negative_pics",
+    at: (n: number) => ({ sets: 2, pictures: [n, 0] as const }),
+    max: 16,
+  },
+  {
+    name: "num_positive_pics",
+    at: (n: number) => ({ sets: 2, pictures: [10, n] as const }),
+    max: 6,
+  },
+  { name: "num_long_term_ref_pics_sps", at: (n: number) => ({ longTerm: n }), max: 32 },
+  { name: "cpb_cnt_minus1", at: (buffers: number) => ({ buffers }), max: 31 },
+  { name: "min_spatial_segmentation_idc", at: (n: number) => ({ segmentation: n }), max: 4095 },
+] as const;
+
+for (const { name, at, max } of limits) {
+  Deno.test(`parseH265Sps() takes ${name} up to ${max}`, () => {
+    parseH265Sps(spsWith(at(max)));
+    assertThrows(() => parseH265Sps(spsWith(at(max + 1))), InvalidDataError, name);
+  });
+}
+
+Deno.test("parseH265Sps() throws when the NAL unit is no SPS of the base layer or has a size of 0", () => {
+  const sps = spsWith({});
   const cases = [
-    spsWith(16),
-    spsWith(0, 4),
-    spsWith(0, 1, 65_536, 720, 1),
-    spsWith(0, 1, 0, 720, 1),
-    spsWith(0, 1, 1280, 2 ** 32 - 2, 1),
-    spsWith(0, 1, 16, 16, 0, 8, 0, 0, 0, 0),
-    spsWith(0, 1, 16, 16, 0, 0, 0, 0, 0, 9),
     sps.with(0, 0x44),
+    sps.with(0, 0x43),
     sps.with(1, 9),
-    sps.with(2, 0x0f),
-    new Uint8Array(0),
+    spsWith({ size: [0, 64] }),
+    spsWith({ size: [64, 0] }),
+    spsWith({ size: [64, 2 ** 32 - 2] }),
   ];
-  for (const data of cases) assertThrows(() => parseH265Sps(data), InvalidDataError, "Cannot");
+  assertThrows(() => parseH265Sps(new Uint8Array(0)), InvalidDataError, "Cannot read");
+  for (const data of cases) {
+    assertThrows(() => parseH265Sps(data), InvalidDataError, "Cannot parse");
+  }
+  const layers = nalu([0x42, 1], (writer) => writer.bits(0x0e, 8).bits(0, 8000));
+  assertThrows(() => parseH265Sps(layers), InvalidDataError, "sps_max_sub_layers_minus1 is 7");
+  const most = nalu([0x42, 1], (writer) => writer.bits(0x0c, 8).bits(0, 8000));
+  assertThrows(() => parseH265Sps(most), InvalidDataError, "leading zeros");
+});
+
+Deno.test("parseH265Sps() crops by the units of the chroma format", () => {
+  const window = [1, 2, 3, 4] as const;
+  const sizes = [
+    { changes: { chroma: 0 }, size: [61, 57] },
+    { changes: { chroma: 1 }, size: [58, 50] },
+    { changes: { chroma: 2 }, size: [58, 57] },
+    { changes: { chroma: 3 }, size: [61, 57] },
+    { changes: { chroma: 3, separate: 1 }, size: [61, 57] },
+  ];
+  for (const { changes, size } of sizes) {
+    const { width, height } = parseH265Sps(spsWith({ ...changes, window }));
+    assertEquals([width, height], size);
+  }
+});
+
+Deno.test("parseH265Sps() leaves out a frame rate that is none", () => {
+  for (const timing of [[0, 25], [1, 0], [1, 301], [1, 1000], [1, 90_000]] as const) {
+    assertEquals("frameRate" in parseH265Sps(spsWith({ timing })), false);
+  }
+  assertEquals(parseH265Sps(spsWith({ timing: [1, 300] })).frameRate, 300);
+  assertEquals(parseH265Sps(spsWith({ timing: [1001, 24_000] })).frameRate, 24_000 / 1001);
 });
 
 for (const fixture of fixtures) {
@@ -175,13 +298,18 @@ for (const { fields: [first, compatibility, constraints], level, codec } of code
       writer.bits(1, 8).bits(first, 8).bits(compatibility, 32);
       for (const byte of [...bytes, level]) writer.bits(byte, 8);
       ue(writer, 0, 1, 64, 64).bit(0);
-      ue(writer, 0, 0, 4).bit(1);
+      ue(writer, 0, 4, 4).bit(1);
       ue(writer, 4, 2, 4, 0, 3, 0, 3, 0, 0).bits(0, 4);
       ue(writer, 0).bits(0, 5);
     });
     const pps = [Uint8Array.of(0x44, 1, 0xc0)];
     const config = h265Config({ vps: [Uint8Array.of(0x40, 1, 0x0c)], sps: [sps], pps });
-    assertEquals([config.codec, config.codedWidth, config.frameRate], [codec, 64, undefined]);
+    assertEquals([config.codec, config.codedWidth], [codec, 64]);
+    assertEquals("frameRate" in config, false);
+    const { description = sps } = config;
+    assertEquals(Array.from(description.subarray(1, 3)), [first, compatibility >>> 24]);
+    // Bit depths of luma and chroma, 8 and 12 bits.
+    assertEquals(Array.from(description.subarray(17, 19)), [0xf8, 0xfc]);
   });
 }
 
@@ -226,6 +354,9 @@ Deno.test("parseHvcC() throws when the version, length size or a count is wrong"
   many.set([1, 33, 0, 65], 22);
   for (let at = 26; at < many.length; at += 3) many[at + 1] = 1;
   assertThrows(() => parseHvcC(many), InvalidDataError, "over 64");
+  assertEquals(parseHvcC(many.with(25, 64)).sps.length, 64);
+  const empty = Uint8Array.of(...many.subarray(0, 25), 1, 0, 0);
+  assertEquals(parseHvcC(empty).sps, []);
 });
 
 Deno.test("parseHvcC() passes over arrays of other types", () => {

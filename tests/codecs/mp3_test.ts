@@ -71,6 +71,38 @@ for (const { data, header, frame } of headers) {
   });
 }
 
+// ISO/IEC 11172-3 2.4.2.3 and 13818-3 2.4.2.3: kilobits per second of the indices 1 to 14, for
+// layers I, II and III of MPEG-1, layer I of MPEG-2, and its layers II and III.
+const bitrates = [
+  [32, 32, 32, 32, 8],
+  [64, 48, 40, 48, 16],
+  [96, 56, 48, 56, 24],
+  [128, 64, 56, 64, 32],
+  [160, 80, 64, 80, 40],
+  [192, 96, 80, 96, 48],
+  [224, 112, 96, 112, 56],
+  [256, 128, 112, 128, 64],
+  [288, 160, 128, 144, 80],
+  [320, 192, 160, 160, 96],
+  [352, 224, 192, 176, 112],
+  [384, 256, 224, 192, 128],
+  [416, 320, 256, 224, 144],
+  [448, 384, 320, 256, 160],
+] as const;
+// The header's second byte by column above.
+const columns = [[0xff], [0xfd], [0xfb], [0xf7, 0xe7], [0xf5, 0xf3, 0xe5, 0xe3]] as const;
+
+Deno.test("parseMp3Header() knows the bit rates of all versions and layers", () => {
+  bitrates.forEach((row, index) => {
+    row.forEach((kbps, column) => {
+      for (const byte of columns[column] ?? []) {
+        const header = parseMp3Header(Uint8Array.of(0xff, byte, (index + 1) << 4, 0));
+        assertEquals([byte, header.bitrate], [byte, kbps * 1000]);
+      }
+    });
+  });
+});
+
 Deno.test("parseMp3Header() throws when a value is reserved or the bit rate is free", () => {
   const cases = [
     [0xff, 0xdb, 0x90, 0x64],
@@ -81,6 +113,8 @@ Deno.test("parseMp3Header() throws when a value is reserved or the bit rate is f
     [0xff, 0xfb, 0xf0, 0x64],
     [0xff, 0xfb, 0x9c, 0x64],
     [0xff, 0xfb, 0x90],
+    [0xff, 0xe9, 0x90, 0x64],
+    [0xff, 0xf1, 0x90, 0x64],
     [],
   ];
   for (const data of cases) {

@@ -99,6 +99,13 @@ for (const { size, data, nalus } of prefixed) {
   });
 }
 
+Deno.test("splitLengthPrefixed() reads lengths over 255 and 65 535", () => {
+  const nalus = [255, 256, 258, 65_535, 65_536, 70_000].map((length) =>
+    new Uint8Array(length).fill(length)
+  );
+  assertEquals(splitLengthPrefixed(joinLengthPrefixed(nalus)), nalus);
+});
+
 Deno.test("splitLengthPrefixed() throws when a length goes past the end", () => {
   for (const data of [[0, 0, 0, 1], [0, 0, 0, 3, 1, 2], [0xff, 0xff, 0xff, 0xff, 1], [0, 0, 0]]) {
     assertThrows(() => splitLengthPrefixed(Uint8Array.from(data)), InvalidDataError, "length");

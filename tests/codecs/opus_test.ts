@@ -87,6 +87,8 @@ Deno.test("parseOpusHead() and parseDops() throw when a value is outside its ran
   }
   const surround = extradata.with(18, 0);
   assertThrows(() => parseOpusHead(surround), InvalidDataError, "6 channels of family 0");
+  const stereo = readFixture("opus_48000_2").extradata;
+  assertThrows(() => parseOpusHead(stereo.with(9, 3)), InvalidDataError, "3 channels of family 0");
   const { record } = readFixture("opus_48000_6");
   assertThrows(() => parseDops(record.with(0, 1)), InvalidDataError, "version is 1");
   assertThrows(() => parseDops(record.with(1, 0)), InvalidDataError, "0 channels");

@@ -98,6 +98,15 @@ for (const { profile, bits, codec } of colors) {
   });
 }
 
+Deno.test("parseVp9Header() knows the matrix coefficients of every colour space", () => {
+  // VP9 7.2.2 in code points of ISO/IEC 23091-2; 6 is reserved and 7 is RGB.
+  [2, 5, 1, 6, 7, 9, 2].forEach((matrix, space) => {
+    const bits = `${space.toString(2).padStart(3, "0")} 0`;
+    assertEquals(parseVp9Header(keyframeOf(0, [64, 48], bits)).matrixCoefficients, matrix);
+  });
+  assertEquals(parseVp9Header(keyframeOf(1, [64, 48], "111 0")).matrixCoefficients, 0);
+});
+
 // VP9 Annex A: the lowest level for a frame of the size.
 const levels = [
   { size: [256, 144], level: 10 },
@@ -110,6 +119,21 @@ const levels = [
   { size: [1920, 1080], level: 40 },
   { size: [4096, 2176], level: 50 },
   { size: [8192, 4352], level: 60 },
+  { size: [512, 72], level: 10 },
+  { size: [768, 16], level: 11 },
+  { size: [769, 16], level: 20 },
+  { size: [960, 16], level: 20 },
+  { size: [961, 16], level: 21 },
+  { size: [1344, 16], level: 21 },
+  { size: [16, 1345], level: 30 },
+  { size: [2048, 16], level: 30 },
+  { size: [2049, 16], level: 31 },
+  { size: [2752, 16], level: 31 },
+  { size: [2753, 16], level: 40 },
+  { size: [4160, 16], level: 40 },
+  { size: [16, 4161], level: 50 },
+  { size: [8384, 16], level: 50 },
+  { size: [8385, 16], level: 60 },
   { size: [65536, 16], level: 60 },
 ] as const;
 
@@ -127,6 +151,13 @@ Deno.test("parseVpcC() reads a record without version and flags", () => {
   assertEquals(vp9ConfigFromVpcC(bare), vp9ConfigFromVpcC(record));
   assertEquals(vp9ConfigFromVpcC(bare).description, record);
   assertStrictEquals(vp9ConfigFromVpcC(record).description, record);
+});
+
+Deno.test("vp9ConfigFromVpcC() leaves BT.709 out of the codec string", () => {
+  const { record } = readFixture("vp9_p0_854x480");
+  const colors = record.with(7, 1).with(8, 1).with(9, 1);
+  assertEquals(vp9ConfigFromVpcC(colors).codec, "vp09.00.30.08");
+  assertEquals(vp9ConfigFromVpcC(colors.with(9, 9)).codec, "vp09.00.30.08.01.01.01.09.00");
 });
 
 Deno.test("parseVpcC() throws when a value is none of the codec's", () => {

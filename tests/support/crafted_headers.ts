@@ -134,7 +134,7 @@ export function fullH265Sps(): Uint8Array {
     writer.bit(1).bit(1);
     writer.bit(1).bits(7, 4).bits(7, 4);
     ue(writer, 0, 2).bit(1);
-    ue(writer, 3);
+    ue(writer, 5);
     // Distances -1, -3, +2.
     ue(writer, 2, 1);
     ue(writer, 0).bit(1);
@@ -143,9 +143,15 @@ export function fullH265Sps(): Uint8Array {
     // All of them and the picture itself, one earlier: -2, -4, +1 and -1.
     ue(writer.bit(1).bit(1), 0);
     for (let picture = 0; picture < 4; picture++) writer.bit(1);
-    // Two later, without the last: 0, which is left out, -2, +3 and +1; five flags follow.
+    // Of -1, -2, -4, +1 and the picture itself, two later, the second and last unused: +1, -2 and +3.
     ue(writer.bit(1).bit(0), 1);
-    writer.bit(1).bit(0).bit(1).bit(1).bit(1).bit(0).bit(0);
+    writer.bits(0b1_00_1_1_00, 7);
+    // One earlier: -3, +2 and -1, its use said in two bits; without 0, which no set holds.
+    ue(writer.bit(1).bit(1), 0);
+    writer.bits(0b1_00_1_01, 6);
+    // So there are three pictures and the picture itself.
+    ue(writer.bit(1).bit(1), 0);
+    writer.bits(0b1111, 4);
     ue(writer.bit(1), 2);
     for (let picture = 0; picture < 2; picture++) writer.bits(77, 8).bit(1);
     writer.bit(1).bit(1);
@@ -174,7 +180,11 @@ function writeH265Hrd(writer: BitWriter): void {
 }
 
 function writeH265Buffers(writer: BitWriter, count: number): void {
-  for (let buffer = 0; buffer < count; buffer++) ue(writer, 1000, 2000, 10, 20).bit(0);
+  // Codes of 31 zeros, a one and 31 zeros: a reader out of step finds too many zeros.
+  const value = 2 ** 31 - 1;
+  for (let buffer = 0; buffer < count; buffer++) {
+    ue(writer, value, value, value, value).bit(buffer & 1);
+  }
 }
 
 const h265Vps = nalu([0x40, 1], (writer) => {
@@ -247,6 +257,27 @@ export const CRAFTED_ASC = {
     w.bits(23, 5).bits(3, 4).bits(2, 4).bits(0, 2).bit(1).bits(0, 3).bits(0, 3)
   ),
   usac: ascOf((w) => w.bits(31, 5).bits(10, 6).bits(3, 4).bits(2, 4).bits(0, 16)),
+  coreCoder: ascOf((w) =>
+    w.bits(2, 5).bits(6, 4).bits(2, 4).bit(0).bit(1).bits(99, 14).bit(0)
+      .bits(0x2b7, 11).bits(5, 5).bit(1).bits(3, 4)
+  ),
+  resilient: ascOf((w) =>
+    w.bits(17, 5).bits(6, 4).bits(2, 4).bits(1, 3).bits(0b101, 3).bit(0).bits(1, 2)
+      .bits(0x2b7, 11).bits(5, 5).bit(1).bits(3, 4)
+  ),
+  scalable: ascOf((w) =>
+    w.bits(20, 5).bits(6, 4).bits(1, 4).bits(1, 3).bits(3, 3).bits(0b101, 3).bit(0).bits(0, 2)
+      .bits(0x2b7, 11).bits(5, 5).bit(1).bits(3, 4)
+  ),
+  bitSliced: ascOf((w) =>
+    w.bits(22, 5).bits(6, 4).bits(2, 4).bits(1, 3).bits(9, 5).bits(99, 11).bit(0).bits(0, 2)
+      .bits(0x2b7, 11).bits(5, 5).bit(1).bits(3, 4)
+  ),
+  protected: ascOf((w) =>
+    w.bits(17, 5).bits(6, 4).bits(2, 4).bits(0, 3).bits(2, 2)
+      .bits(0x2b7, 11).bits(5, 5).bit(1).bits(3, 4)
+  ),
+  enhancedLowDelay: ascOf((w) => w.bits(31, 5).bits(7, 6).bits(3, 4).bits(2, 4).bit(1).bits(0, 16)),
   program: ascOf((w) => {
     w.bits(2, 5).bits(3, 4).bits(0, 4).bits(0, 3);
     w.bits(0, 4).bits(1, 2).bits(3, 4).bits(1, 4).bits(0, 4).bits(1, 4).bits(1, 2).bits(1, 3);

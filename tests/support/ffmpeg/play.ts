@@ -50,7 +50,7 @@ export interface TakeOptions {
   readonly packets?: number;
   readonly videoPackets?: number;
   readonly audioPackets?: number;
-  /** The span of DTS from the first packet taken. */
+  /** The span of DTS from the first audio or video packet taken. */
   readonly mediaMs?: number;
   /** Ends with the packet for which it returns `true`. */
   readonly until?: (packet: PlayedPacket) => boolean;
@@ -160,7 +160,9 @@ export class Player implements AsyncIterable<PlayedPacket>, AsyncDisposable {
       if (!packet) return packets;
       packets.push(packet);
       counts[packet.kind]++;
-      const spanMs = packet.dtsMs - (packets[0]?.dtsMs ?? 0);
+      // Data, such as onStatus messages, may be outside of the stream's timeline.
+      const first = packets.find(({ kind }) => kind !== "data");
+      const spanMs = packet.kind === "data" || !first ? 0 : packet.dtsMs - first.dtsMs;
       if (
         reached(packets.length, enough.packets) || reached(counts.video, enough.videoPackets) ||
         reached(counts.audio, enough.audioPackets) || reached(spanMs, enough.mediaMs) ||

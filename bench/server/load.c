@@ -1,0 +1,1328 @@
+/*
+ * The load of bench:server: viewers by HTTP-FLV, WS-FLV and RTMP, and publishers by RTMP.
+ *
+ *   load view    --url URL [--streams N] [--rate N] [--verify N --clip FILE] [--tags-per-second X]
+ *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
+ *
+ * `{}` in a URL stands for the number of a stream. Commands come line by line on standard input, JSON
+ * lines go to standard output; protocol.ts has the list of both. All figures of time are taken from
+ * CLOCK_MONOTONIC, which publisher and viewers share.
+ *
+ * A viewer costs one system call for each piece that arrives. Of media it looks at headers only, and at
+ * the first bytes of a video frame for the stamp that the publisher put there.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+  READ_BYTES = 256 * 1024,
+  REPLY_BYTES = 4096,        /* HTTP response heads, RTMP handshakes and commands */
+  HEAD_BYTES = 96,           /* what is kept of a message: room for the stamp behind other NAL units */
+  CHUNK_STREAMS = 8,         /* chunk streams that a server may use on one connection */
+  MAX_MESSAGE_BYTES = 8 << 20,
+  OUT_CHUNK_BYTES = 60000,   /* as FFmpeg has it */
+  MAX_OUT_BYTES = 16 << 20,  /* what a publisher may be behind */
+  MAX_CONNECTING = 128,
+  START_TIMEOUT_US = 20000000,
+  HANDSHAKE_BYTES = 1536,
+};
+
+enum { TAG_AUDIO = 8, TAG_VIDEO = 9, TAG_SCRIPT = 18, MSG_COMMAND = 20 };
+
+typedef enum { HTTP_FLV, WS_FLV, RTMP } protocol;
+typedef enum { RESIDENT, JOINER, STALLED, PUBLISHER } role;
+typedef enum { CONNECTING, GREETING, STARTING, PLAYING } phase;
+
+/* ---- time, failure, output ---- */
+
+static uint64_t now_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static double cpu_seconds(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+         (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  fputs("load: ", stderr);
+  vfprintf(stderr, format, args);
+  fputc('\n', stderr);
+  va_end(args);
+  exit(1);
+}
+
+static void *must(void *memory) {
+  if (!memory) die("out of memory");
+  return memory;
+}
+
+static uint32_t be24(const uint8_t *p) { return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2]; }
+static uint32_t be32(const uint8_t *p) { return be24(p) << 8 | p[3]; }
+
+static uint8_t *put24(uint8_t *p, uint32_t v) {
+  *p++ = (uint8_t)(v >> 16);
+  *p++ = (uint8_t)(v >> 8);
+  *p++ = (uint8_t)v;
+  return p;
+}
+
+static uint8_t *put32(uint8_t *p, uint32_t v) {
+  *p++ = (uint8_t)(v >> 24);
+  return put24(p, v);
+}
+
+/* ---- distribution: 64 steps an octave, so within 1.6 % ---- */
+
+enum { STEPS = 64, OCTAVES = 32 };
+
+struct distribution {
+  uint64_t count, sum, max;
+  uint32_t steps[STEPS * OCTAVES];
+};
+
+static unsigned step_of(uint64_t us) {
+  if (us < STEPS) return (unsigned)us;
+  unsigned shift = 63u - (unsigned)__builtin_clzll(us) - 6u;
+  unsigned step = (shift + 1) * STEPS + (unsigned)(us >> shift) - STEPS;
+  return step < STEPS * OCTAVES ? step : STEPS * OCTAVES - 1;
+}
+
+static uint64_t value_of(unsigned step) {
+  if (step < STEPS) return step;
+  unsigned shift = step / STEPS - 1;
+  return ((uint64_t)(step % STEPS + STEPS) << shift) + ((1ull << shift) >> 1);
+}
+
+static void add_value(struct distribution *d, uint64_t us) {
+  d->count++;
+  d->sum += us;
+  if (us > d->max) d->max = us;
+  d->steps[step_of(us)]++;
+}
+
+static double quantile_ms(const struct distribution *d, double q) {
+  uint64_t rank = (uint64_t)(q * (double)d->count), seen = 0;
+  for (unsigned i = 0; i < STEPS * OCTAVES; i++) {
+    seen += d->steps[i];
+    if (seen > rank) return (double)value_of(i) / 1000;
+  }
+  return (double)d->max / 1000;
+}
+
+static void print_distribution(const char *name, const struct distribution *d) {
+  printf(",\"%s\":{\"count\":%llu", name, (unsigned long long)d->count);
+  if (d->count) {
+    printf(",\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f",
+           (double)d->sum / (double)d->count / 1000, quantile_ms(d, 0.5), quantile_ms(d, 0.9),
+           quantile_ms(d, 0.99), (double)d->max / 1000);
+  }
+  putchar('}');
+}
+
+/* ---- the stamp: SEI user_data_unregistered (H.264 D.1.7) as a NAL unit with its length ---- */
+
+static const uint8_t STAMP_UUID[16] = {0x6d, 0x37, 0x73, 0x62, 0xe3, 0x9a, 0x4b, 0x1c,
+                                       0x9d, 0x5e, 0xb2, 0x71, 0xc4, 0x86, 0xfa, 0x2d};
+
+/* Seven bits a byte with the top bit set: no emulation prevention is ever needed. */
+enum { TIME_DIGITS = 8, FRAME_DIGITS = 5, STAMP_DIGITS = TIME_DIGITS + FRAME_DIGITS };
+enum { SEI_PAYLOAD = 16 + STAMP_DIGITS, SEI_NAL = 3 + SEI_PAYLOAD + 1, SEI_BYTES = 4 + SEI_NAL };
+enum { VIDEO_PREFIX = 5 }; /* before the first NAL unit in an AVC video tag */
+
+static uint8_t *put_digits(uint8_t *p, uint64_t value, int digits) {
+  while (digits--) *p++ = (uint8_t)(0x80 | (value >> (7 * digits) & 0x7f));
+  return p;
+}
+
+static uint64_t get_digits(const uint8_t *p, int digits) {
+  uint64_t value = 0;
+  while (digits--) value = value << 7 | (*p++ & 0x7f);
+  return value;
+}
+
+static uint8_t *put_stamp(uint8_t *p, uint64_t time_us, uint64_t frame) {
+  p = put32(p, SEI_NAL);
+  *p++ = 6;           /* SEI */
+  *p++ = 5;           /* user_data_unregistered */
+  *p++ = SEI_PAYLOAD;
+  memcpy(p, STAMP_UUID, 16);
+  p = put_digits(p + 16, time_us, TIME_DIGITS);
+  p = put_digits(p, frame, FRAME_DIGITS);
+  *p++ = 0x80; /* rbsp_trailing_bits */
+  return p;
+}
+
+/* ---- the clip: an FLV file ---- */
+
+struct packet {
+  uint32_t ms, bytes;
+  uint8_t type;
+  bool frame; /* neither a configuration nor metadata */
+  const uint8_t *body;
+  uint64_t hash;
+};
+
+static struct {
+  struct packet *packets;
+  size_t count, first_frame;
+  uint64_t loop_us;
+} clip;
+
+static const uint64_t HASH_START = 0xcbf29ce484222325;
+
+static uint64_t hash_more(uint64_t hash, const uint8_t *p, size_t n) {
+  while (n--) hash = (hash ^ *p++) * 0x100000001b3;
+  return hash;
+}
+
+static bool is_frame(uint8_t type, const uint8_t *body, size_t n) {
+  if (n < 2) return false;
+  if (type == TAG_AUDIO) return body[0] >> 4 != 10 || body[1] != 0;
+  if (type != TAG_VIDEO) return false;
+  if (body[0] & 0x80) return (body[0] & 15) == 1 || (body[0] & 15) == 3;
+  return body[1] == 1 || (body[0] & 15) != 7;
+}
+
+static void load_clip(const char *path) {
+  FILE *file = fopen(path, "rb");
+  if (!file) die("cannot open %s: %s", path, strerror(errno));
+  fseek(file, 0, SEEK_END);
+  long size = ftell(file);
+  rewind(file);
+  if (size < 13) die("%s is no FLV", path);
+  uint8_t *bytes = must(malloc((size_t)size));
+  if (fread(bytes, 1, (size_t)size, file) != (size_t)size) die("cannot read %s", path);
+  fclose(file);
+  size_t room = 0, end = (size_t)size;
+  for (size_t at = 13; at + 11 <= end;) {
+    uint32_t length = be24(bytes + at + 1);
+    if (at + 11 + length + 4 > end) die("%s is cut short", path);
+    if (clip.count == room) {
+      room = room ? room * 2 : 256;
+      clip.packets = must(realloc(clip.packets, room * sizeof *clip.packets));
+    }
+    const uint8_t *body = bytes + at + 11;
+    clip.packets[clip.count++] = (struct packet){
+        .type = bytes[at] & 0x1f,
+        .bytes = length,
+        .ms = be24(bytes + at + 4) | (uint32_t)bytes[at + 7] << 24,
+        .body = body,
+        .frame = is_frame(bytes[at] & 0x1f, body, length),
+        .hash = hash_more(HASH_START, body, length),
+    };
+    at += 11 + length + 4;
+  }
+  while (clip.first_frame < clip.count && !clip.packets[clip.first_frame].frame) clip.first_frame++;
+  if (clip.first_frame == clip.count) die("%s has no frames", path);
+}
+
+/* ---- connections ---- */
+
+/* A tag or message as it comes in. */
+struct message {
+  uint32_t timestamp, delta, length, got;
+  uint8_t type;
+  bool extended, stamped;
+  uint64_t hash;
+  uint8_t head_bytes;
+  uint8_t head[HEAD_BYTES];
+};
+
+struct chunk_stream {
+  uint32_t id;
+  bool used;
+  struct message message;
+};
+
+struct connection {
+  int fd;
+  protocol protocol;
+  role role;
+  phase phase;
+  uint32_t stream;
+  bool verify, counted_start;
+  uint64_t opened_us;
+  struct connection *previous, *next;
+
+  uint8_t *reply; /* until it plays */
+  uint32_t reply_bytes;
+
+  /* HTTP chunks and WebSocket frames */
+  enum { PLAIN, CHUNKED, FRAMED } framing;
+  enum { F_SIZE, F_DATA, F_END } framing_at;
+  uint64_t framing_left;
+  uint8_t framing_head[10];
+  uint8_t framing_have, framing_opcode;
+
+  /* FLV: 0 file header, 1 tag header, 2 body, 3 size. RTMP: 0 chunk header, 1 payload. */
+  int parse_at;
+  uint8_t lead[20];
+  uint8_t lead_have;
+  struct message message;
+  struct chunk_stream *chunk_streams;
+  struct chunk_stream *chunk_stream;
+  uint32_t chunk_size, chunk_left, ack_window;
+  uint64_t received, acknowledged;
+  uint32_t message_stream;
+
+  /* what has come */
+  int64_t last_frame, last_audio;
+  bool has_key, bad_start;
+  uint64_t stall_after;
+  uint64_t window_bytes, first_us, last_us;
+  uint32_t tags, first_tags;
+
+  /* publishers */
+  uint8_t *out;
+  size_t out_bytes, out_sent, out_room;
+  size_t packet;
+  uint64_t due_us, start_us, loop, frame;
+};
+
+static struct {
+  const char *url;
+  protocol protocol;
+  struct sockaddr_in address;
+  char host[64], path[512];
+  uint32_t streams;
+  double rate, tags_per_second;
+  uint32_t verify;
+  uint32_t start_ms;
+  bool publish;
+} options = {.streams = 1, .rate = 300, .tags_per_second = 73.07};
+
+static int epoll_fd;
+static struct connection list = {.previous = &list, .next = &list};
+static uint8_t read_buffer[READ_BYTES];
+static uint32_t connecting;
+static bool finished;
+
+/* Since the start of the program, and of the window. */
+static struct {
+  uint64_t failed, lost;
+} total;
+
+static struct {
+  uint64_t started_us, bytes, tags, video, audio, missing, disorder, unstamped, broken, bad_start;
+  uint64_t verified, mismatched, lost, late_closed;
+  double cpu;
+  struct distribution latency, late;
+} window;
+
+/* Connections that are being opened, one batch after the other. */
+static struct {
+  role role;
+  uint64_t start_us, stall_after;
+  uint32_t wanted, opened, started, failed;
+  double rate;
+  bool active;
+  struct distribution first_key;
+} ramp;
+
+static void print_started(void);
+
+static void count_start(struct connection *c, bool ok) {
+  if (c->counted_start) return;
+  c->counted_start = true;
+  connecting--;
+  if (ok) ramp.started++;
+  else ramp.failed++;
+  if (ramp.active && ramp.started + ramp.failed == ramp.wanted) print_started();
+}
+
+static void release(struct connection *c) {
+  count_start(c, false);
+  c->previous->next = c->next;
+  c->next->previous = c->previous;
+  close(c->fd);
+  free(c->reply);
+  free(c->chunk_streams);
+  free(c->out);
+  free(c);
+}
+
+/* Ends a connection because of the server or of what it sent; always returns false. */
+static bool fail(struct connection *c, const char *format, ...) {
+  static unsigned lines;
+  if (lines++ < 20) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "load: stream %u: ", c->stream);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+  }
+  if (c->phase == PLAYING) total.lost++, window.lost++;
+  else total.failed++;
+  return false;
+}
+
+static bool broken(struct connection *c, const char *what) {
+  window.broken++;
+  return fail(c, "broken: %s", what);
+}
+
+static bool send_now(struct connection *c, const void *bytes, size_t n) {
+  /* Requests are small: they always fit the socket's buffer. */
+  if (send(c->fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n) return true;
+  return fail(c, "cannot send: %s", strerror(errno));
+}
+
+/* ---- media ---- */
+
+static void message_begin(struct message *m, uint8_t type, uint32_t length) {
+  m->type = type;
+  m->length = length;
+  m->got = 0;
+  m->head_bytes = 0;
+  m->stamped = false;
+  m->hash = HASH_START;
+}
+
+static void message_data(const struct connection *c, struct message *m, const uint8_t *p, size_t n) {
+  if (m->head_bytes < HEAD_BYTES && m->type != TAG_SCRIPT) {
+    size_t take = HEAD_BYTES - m->head_bytes;
+    if (take > n) take = n;
+    memcpy(m->head + m->head_bytes, p, take);
+    m->head_bytes = (uint8_t)(m->head_bytes + take);
+  }
+  if (c->verify) {
+    /* The hash leaves out the stamp's NAL unit, which the publisher puts first. */
+    for (size_t i = 0; i < n; i++) {
+      size_t at = m->got + i;
+      bool skip = m->type == TAG_VIDEO && m->head_bytes >= 2 && m->head[1] == 1 &&
+                  at >= VIDEO_PREFIX && at < VIDEO_PREFIX + SEI_BYTES;
+      if (!skip) m->hash = hash_more(m->hash, p + i, 1);
+    }
+  }
+  m->got += (uint32_t)n;
+}
+
+/* Finds the packet among those of its kind; they come in the clip's order, round and round. */
+static void verify(const struct message *m, int64_t *last) {
+  size_t from = *last < 0 ? clip.first_frame : (size_t)*last + 1;
+  for (size_t i = 0; i < clip.count; i++) {
+    size_t at = (from + i) % clip.count;
+    const struct packet *p = &clip.packets[at];
+    if (!p->frame || p->type != m->type) continue;
+    if (p->hash == m->hash) {
+      window.verified++;
+      *last = (int64_t)at;
+      return;
+    }
+    if (*last >= 0) break;
+  }
+  window.mismatched++;
+  *last = -1;
+}
+
+static void start_viewer(struct connection *c, uint64_t now) {
+  c->has_key = true;
+  c->phase = PLAYING;
+  if (c->role != STALLED) add_value(&ramp.first_key, now - c->opened_us);
+  count_start(c, true);
+}
+
+static void count_tag(struct connection *c, uint64_t now) {
+  c->tags++;
+  if (!c->first_us) c->first_us = now;
+  if (now - c->first_us < 5000) c->first_tags = c->tags;
+  c->last_us = now;
+  window.tags++;
+}
+
+static void on_video(struct connection *c, const struct message *m, uint64_t now) {
+  bool key = (m->head[0] >> 4 & 7) == 1;
+  if (!c->has_key) {
+    if (!key) {
+      if (!c->bad_start) window.bad_start++;
+      c->bad_start = true;
+      return;
+    }
+    start_viewer(c, now);
+  }
+  if (c->role != RESIDENT) return;
+  window.video++;
+  count_tag(c, now);
+  const uint8_t *uuid = memmem(m->head, m->head_bytes, STAMP_UUID, 16);
+  if (!uuid || uuid + SEI_PAYLOAD > m->head + m->head_bytes) {
+    window.unstamped++;
+    return;
+  }
+  add_value(&window.latency, now - get_digits(uuid + 16, TIME_DIGITS));
+  int64_t frame = (int64_t)get_digits(uuid + 16 + TIME_DIGITS, FRAME_DIGITS);
+  if (c->last_frame >= 0) {
+    if (frame <= c->last_frame) window.disorder++;
+    else window.missing += (uint64_t)(frame - c->last_frame - 1);
+  }
+  c->last_frame = frame;
+}
+
+/* Takes a whole tag or message of media. */
+static void on_media(struct connection *c, struct message *m, uint64_t now) {
+  if (c->role == PUBLISHER || !is_frame(m->type, m->head, m->head_bytes)) return;
+  if (c->verify) verify(m, m->type == TAG_AUDIO ? &c->last_audio : &(int64_t){-1});
+  if (m->type == TAG_VIDEO) {
+    on_video(c, m, now);
+  } else if (c->has_key && c->role == RESIDENT) {
+    window.audio++;
+    count_tag(c, now);
+  }
+}
+
+/* ---- FLV (Annex E) ---- */
+
+static bool flv_push(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  static const uint8_t LEAD[] = {13, 11, 0, 4};
+  struct message *m = &c->message;
+  while (n > 0) {
+    if (c->parse_at == 2) {
+      size_t take = m->length - m->got < n ? m->length - m->got : n;
+      message_data(c, m, p, take);
+      p += take;
+      n -= take;
+      if (m->got < m->length) continue;
+      if (m->type != TAG_SCRIPT) on_media(c, m, now);
+      c->parse_at = 3;
+      continue;
+    }
+    size_t take = LEAD[c->parse_at] - c->lead_have;
+    if (take > n) take = n;
+    memcpy(c->lead + c->lead_have, p, take);
+    c->lead_have = (uint8_t)(c->lead_have + take);
+    p += take;
+    n -= take;
+    if (c->lead_have < LEAD[c->parse_at]) continue;
+    c->lead_have = 0;
+    switch (c->parse_at) {
+    case 0:
+      if (memcmp(c->lead, "FLV\1", 4) || be32(c->lead + 5) != 9 || be32(c->lead + 9) != 0)
+        return broken(c, "FLV header");
+      c->parse_at = 1;
+      break;
+    case 1: {
+      uint8_t type = c->lead[0];
+      if (type != TAG_AUDIO && type != TAG_VIDEO && type != TAG_SCRIPT)
+        return broken(c, "FLV tag type");
+      if (be24(c->lead + 8) != 0) return broken(c, "FLV stream id");
+      message_begin(m, type, be24(c->lead + 1));
+      c->parse_at = m->length ? 2 : 3;
+      break;
+    }
+    case 3:
+      if (be32(c->lead) != m->length + 11) return broken(c, "PreviousTagSize");
+      c->parse_at = 1;
+      break;
+    }
+  }
+  return true;
+}
+
+/* ---- framing under FLV ---- */
+
+static bool unframe_head(struct connection *c, uint8_t byte) {
+  if (c->framing == CHUNKED) {
+    if (byte == '\n') {
+      c->framing_at = c->framing_left ? F_DATA : F_SIZE;
+      if (!c->framing_left) return fail(c, "the server ended the stream");
+      c->framing_have = 0;
+    } else if (byte == ';' || byte == '\r') {
+      c->framing_have = 0xff; /* an extension: nothing of it counts */
+    } else if (c->framing_have != 0xff) {
+      int digit = byte <= '9' ? byte - '0' : (byte | 32) - 'a' + 10;
+      if (digit < 0 || digit > 15 || c->framing_have++ > 8) return broken(c, "HTTP chunk size");
+      c->framing_left = c->framing_left << 4 | (unsigned)digit;
+    }
+    return true;
+  }
+  c->framing_head[c->framing_have++] = byte;
+  if (c->framing_have < 2) return true;
+  uint8_t size = c->framing_head[1];
+  if (size & 0x80) return broken(c, "masked WebSocket frame");
+  unsigned need = size == 127 ? 10 : size == 126 ? 4 : 2;
+  if (c->framing_have < need) return true;
+  uint64_t length = size < 126 ? size : 0;
+  for (unsigned i = 2; i < need; i++) length = length << 8 | c->framing_head[i];
+  c->framing_left = length;
+  c->framing_opcode = c->framing_head[0] & 15;
+  c->framing_have = 0;
+  if (c->framing_opcode == 8) return fail(c, "the server closed the WebSocket");
+  if (c->framing_opcode == 9) {
+    /* RFC 6455 5.5.3; the payload is left out, which servers don't mind. */
+    static const uint8_t PONG[6] = {0x8a, 0x80, 0, 0, 0, 0};
+    if (!send_now(c, PONG, sizeof PONG)) return false;
+  }
+  if (length) c->framing_at = F_DATA;
+  return true;
+}
+
+static bool unframe(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  if (c->framing == PLAIN) return flv_push(c, p, n, now);
+  while (n > 0) {
+    if (c->framing_at == F_DATA) {
+      size_t take = c->framing_left < n ? (size_t)c->framing_left : n;
+      bool media = c->framing == CHUNKED || c->framing_opcode <= 2;
+      if (media && !flv_push(c, p, take, now)) return false;
+      p += take;
+      n -= take;
+      c->framing_left -= take;
+      if (!c->framing_left) c->framing_at = c->framing == CHUNKED ? F_END : F_SIZE;
+    } else if (c->framing_at == F_END) {
+      if (*p == '\n') c->framing_at = F_SIZE;
+      else if (*p != '\r') return broken(c, "end of HTTP chunk");
+      p++;
+      n--;
+    } else {
+      if (!unframe_head(c, *p)) return false;
+      p++;
+      n--;
+    }
+  }
+  return true;
+}
+
+/* ---- HTTP ---- */
+
+static const char *path_of(const struct connection *c) {
+  static char path[600];
+  const char *mark = strstr(options.path, "{}");
+  if (!mark) return options.path;
+  snprintf(path, sizeof path, "%.*s%u%s", (int)(mark - options.path), options.path, c->stream, mark + 2);
+  return path;
+}
+
+static bool http_request(struct connection *c) {
+  char text[1024];
+  const char *upgrade = c->protocol == WS_FLV
+                            ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Key: bTdzYmVuY2hsb2FkY2xpZQ==\r\n"
+                            : "Accept: */*\r\n";
+  int n = snprintf(text, sizeof text, "GET /%s HTTP/1.1\r\nHost: %s\r\n%s\r\n", path_of(c), options.host,
+                   upgrade);
+  return send_now(c, text, (size_t)n);
+}
+
+/* Takes the head of the response; what is behind it stays in the rest. */
+static bool http_head(struct connection *c, const uint8_t **p, size_t *n) {
+  while (*n > 0 && c->reply_bytes < REPLY_BYTES - 1) {
+    c->reply[c->reply_bytes++] = *(*p)++;
+    (*n)--;
+    if (c->reply_bytes < 4 || memcmp(c->reply + c->reply_bytes - 4, "\r\n\r\n", 4)) continue;
+    c->reply[c->reply_bytes] = 0;
+    const char *head = (const char *)c->reply;
+    const char *want = c->protocol == WS_FLV ? " 101" : " 200";
+    if (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, want, 4))
+      return fail(c, "the server answers %.*s", (int)strcspn(head, "\r\n"), head);
+    c->framing = c->protocol == WS_FLV                             ? FRAMED
+                 : strcasestr(head, "transfer-encoding: chunked") ? CHUNKED
+                                                                   : PLAIN;
+    c->phase = PLAYING;
+    free(c->reply);
+    c->reply = NULL;
+    return true;
+  }
+  return c->reply_bytes < REPLY_BYTES - 1 || broken(c, "HTTP response head");
+}
+
+/* ---- RTMP (RTMP 1.0 5, 7) ---- */
+
+static uint8_t *amf_text(uint8_t *p, const char *text) {
+  size_t n = strlen(text);
+  *p++ = (uint8_t)(n >> 8);
+  *p++ = (uint8_t)n;
+  memcpy(p, text, n);
+  return p + n;
+}
+
+static uint8_t *amf_string(uint8_t *p, const char *text) {
+  *p++ = 2;
+  return amf_text(p, text);
+}
+
+static uint8_t *amf_number(uint8_t *p, double number) {
+  uint64_t bits;
+  memcpy(&bits, &number, 8);
+  *p++ = 0;
+  p = put32(p, (uint32_t)(bits >> 32));
+  return put32(p, (uint32_t)bits);
+}
+
+/* The header of a chunk with a full message header (5.3.1.2.1); its length. */
+static size_t chunk_header(uint8_t *p, uint8_t chunk_stream, const struct message *m, uint32_t stream) {
+  uint8_t *start = p;
+  *p++ = chunk_stream;
+  p = put24(p, m->timestamp >= 0xffffff ? 0xffffff : m->timestamp);
+  p = put24(p, m->length);
+  *p++ = m->type;
+  for (int i = 0; i < 4; i++) *p++ = (uint8_t)(stream >> (8 * i));
+  if (m->timestamp >= 0xffffff) p = put32(p, m->timestamp);
+  return (size_t)(p - start);
+}
+
+static bool rtmp_send(struct connection *c, uint8_t type, const uint8_t *body, size_t n) {
+  uint8_t bytes[1024];
+  bool control = type < 7;
+  struct message m = {.type = type, .length = (uint32_t)n};
+  size_t at = chunk_header(bytes, control ? 2 : 3, &m, type == MSG_COMMAND ? c->message_stream : 0);
+  /* Until the chunk size is announced it is 128 bytes. */
+  for (size_t i = 0; i < n; i++) {
+    if (i > 0 && i % 128 == 0 && c->phase != PLAYING) bytes[at++] = control ? 0xc2 : 0xc3;
+    bytes[at++] = body[i];
+  }
+  return send_now(c, bytes, at);
+}
+
+static void split_path(const struct connection *c, char *app, size_t app_bytes, const char **name) {
+  const char *path = path_of(c), *slash = strchr(path, '/');
+  if (!slash) die("an RTMP URL needs an application and a stream name: %s", options.url);
+  snprintf(app, app_bytes, "%.*s", (int)(slash - path), path);
+  *name = slash + 1;
+}
+
+static bool rtmp_connect(struct connection *c) {
+  uint8_t body[512], *p = body;
+  char app[64], url[160];
+  const char *name;
+  split_path(c, app, sizeof app, &name);
+  snprintf(url, sizeof url, "rtmp://%s/%s", options.host, app);
+  p = amf_number(amf_string(p, "connect"), 1);
+  *p++ = 3;
+  p = amf_string(amf_text(p, "app"), app);
+  p = amf_string(amf_text(p, "type"), "nonprivate");
+  p = amf_string(amf_text(p, "flashVer"), "LNX 9,0,124,2");
+  p = amf_string(amf_text(p, "tcUrl"), url);
+  p = amf_number(amf_text(p, "capabilities"), 15);
+  p = amf_number(amf_text(p, "audioCodecs"), 4071);
+  p = amf_number(amf_text(p, "videoCodecs"), 252);
+  p = amf_number(amf_text(p, "videoFunction"), 1);
+  p = put24(p, 9);
+  return rtmp_send(c, MSG_COMMAND, body, (size_t)(p - body));
+}
+
+static bool rtmp_create_stream(struct connection *c) {
+  uint8_t body[64], *p = amf_number(amf_string(body, "createStream"), 2);
+  *p++ = 5;
+  return rtmp_send(c, MSG_COMMAND, body, (size_t)(p - body));
+}
+
+static bool rtmp_start(struct connection *c) {
+  uint8_t body[256], *p = body;
+  char app[64];
+  const char *name;
+  split_path(c, app, sizeof app, &name);
+  bool publish = c->role == PUBLISHER;
+  p = amf_number(amf_string(p, publish ? "publish" : "play"), 3);
+  *p++ = 5;
+  p = amf_string(p, name);
+  if (publish) p = amf_string(p, "live");
+  if (!rtmp_send(c, MSG_COMMAND, body, (size_t)(p - body))) return false;
+  uint8_t size[4];
+  put32(size, OUT_CHUNK_BYTES);
+  if (!publish || !rtmp_send(c, 1, size, 4)) return !publish;
+  c->phase = PLAYING; /* for rtmp_send: chunks have their size now */
+  return true;
+}
+
+static void publish_started(struct connection *c, uint64_t now);
+
+static bool has_text(const uint8_t *p, size_t n, const char *text) {
+  return memmem(p, n, text, strlen(text)) != NULL;
+}
+
+static bool on_command(struct connection *c, uint64_t now) {
+  const uint8_t *p = c->reply;
+  size_t n = c->reply_bytes;
+  if (has_text(p, n, "NetStream.Play.StreamNotFound") || has_text(p, n, "Failed") ||
+      has_text(p, n, "BadName") || has_text(p, n, "Rejected") || has_text(p, n, "_error"))
+    return fail(c, "the server refused");
+  if (has_text(p, n, "NetStream.Publish.Start") && c->role == PUBLISHER) {
+    publish_started(c, now);
+    return true;
+  }
+  /* "_result", then the transaction; that of createStream is followed by null and the stream. */
+  if (n < 19 || memcmp(p, "\2\0\7_result\0", 11)) return true;
+  double number;
+  uint64_t bits = (uint64_t)be32(p + 11) << 32 | be32(p + 15);
+  memcpy(&number, &bits, 8);
+  if (number == 1) return rtmp_create_stream(c);
+  if (number != 2 || n < 29 || p[19] != 5) return true;
+  bits = (uint64_t)be32(p + 21) << 32 | be32(p + 25);
+  memcpy(&number, &bits, 8);
+  c->message_stream = (uint32_t)number;
+  return rtmp_start(c);
+}
+
+static bool on_message(struct connection *c, struct message *m, uint64_t now) {
+  const uint8_t *head = m->head;
+  switch (m->type) {
+  case TAG_AUDIO:
+  case TAG_VIDEO:
+    on_media(c, m, now);
+    return true;
+  case MSG_COMMAND:
+    return on_command(c, now);
+  case 1:
+    if (m->head_bytes < 4 || !be32(head) || be32(head) >> 31) return broken(c, "RTMP chunk size");
+    c->chunk_size = be32(head);
+    return true;
+  case 4:
+    if (m->head_bytes >= 6 && head[0] == 0 && head[1] == 6) {
+      uint8_t pong[6] = {0, 7};
+      memcpy(pong + 2, head + 2, 4);
+      return rtmp_send(c, 4, pong, 6);
+    }
+    return true;
+  case 5:
+    if (m->head_bytes >= 4) c->ack_window = be32(head);
+    return true;
+  case 2: case 3: case 6: case 15: case 17: case TAG_SCRIPT:
+    return true;
+  default:
+    return broken(c, "RTMP message type");
+  }
+}
+
+static struct chunk_stream *chunk_stream_of(struct connection *c, uint32_t id) {
+  for (int i = 0; i < CHUNK_STREAMS; i++) {
+    struct chunk_stream *s = &c->chunk_streams[i];
+    if (s->used && s->id == id) return s;
+    if (s->used) continue;
+    s->used = true;
+    s->id = id;
+    return s;
+  }
+  return NULL;
+}
+
+/* Bytes of the chunk header, as far as can be told from what there is of it. */
+static unsigned chunk_header_bytes(struct connection *c) {
+  const uint8_t *h = c->lead;
+  if (c->lead_have < 1) return 1;
+  unsigned format = h[0] >> 6, id = h[0] & 63, basic = id == 0 ? 2 : id == 1 ? 3 : 1;
+  if (c->lead_have < basic) return basic;
+  if (id == 0) id = 64u + h[1];
+  else if (id == 1) id = 64u + h[1] + 256u * h[2];
+  if (c->lead_have == basic) c->chunk_stream = chunk_stream_of(c, id);
+  if (!c->chunk_stream) return 0;
+  static const uint8_t FIELDS[] = {11, 7, 3, 0};
+  unsigned need = basic + FIELDS[format];
+  if (c->lead_have < need) return need;
+  bool extended = format < 3 ? be24(h + basic) == 0xffffff : c->chunk_stream->message.extended;
+  return need + (extended ? 4 : 0);
+}
+
+static bool chunk_begin(struct connection *c) {
+  const uint8_t *h = c->lead;
+  struct message *m = &c->chunk_stream->message;
+  unsigned format = h[0] >> 6, id = h[0] & 63;
+  h += id == 0 ? 2 : id == 1 ? 3 : 1;
+  bool inside = m->got > 0 && m->got < m->length;
+  if (format < 3) {
+    if (inside) return broken(c, "RTMP message within another of its chunk stream");
+    uint32_t time = be24(h);
+    m->extended = time == 0xffffff;
+    if (m->extended) time = be32(c->lead + c->lead_have - 4);
+    if (format < 2) {
+      m->length = be24(h + 3);
+      m->type = h[6];
+    }
+    m->delta = time;
+    m->timestamp = format == 0 ? time : m->timestamp + time;
+  } else if (!inside) {
+    m->timestamp += m->delta;
+  }
+  if (!inside) {
+    if (m->length > MAX_MESSAGE_BYTES || m->type == 0) return broken(c, "RTMP message header");
+    message_begin(m, m->type, m->length);
+    if (m->type == MSG_COMMAND) c->reply_bytes = 0;
+  }
+  uint32_t left = m->length - m->got;
+  c->chunk_left = left < c->chunk_size ? left : c->chunk_size;
+  return true;
+}
+
+static bool rtmp_push(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  while (n > 0) {
+    if (c->parse_at == 0) {
+      c->lead[c->lead_have++] = *p++;
+      n--;
+      unsigned need = chunk_header_bytes(c);
+      if (!need) return broken(c, "RTMP chunk stream");
+      if (c->lead_have < need) continue;
+      if (!chunk_begin(c)) return false;
+      c->lead_have = 0;
+      c->parse_at = 1;
+    }
+    struct message *m = &c->chunk_stream->message;
+    size_t take = c->chunk_left < n ? c->chunk_left : n;
+    if (m->type == MSG_COMMAND) {
+      size_t room = REPLY_BYTES - c->reply_bytes, kept = take < room ? take : room;
+      memcpy(c->reply + c->reply_bytes, p, kept);
+      c->reply_bytes += (uint32_t)kept;
+    }
+    message_data(c, m, p, take);
+    p += take;
+    n -= take;
+    c->chunk_left -= (uint32_t)take;
+    if (c->chunk_left) continue;
+    c->parse_at = 0;
+    if (m->got == m->length && !on_message(c, m, now)) return false;
+    if (m->got == m->length) m->got = 0;
+  }
+  return true;
+}
+
+static bool rtmp_greet(struct connection *c) {
+  uint8_t hello[1 + HANDSHAKE_BYTES] = {3};
+  for (int i = 9; i <= HANDSHAKE_BYTES; i++) hello[i] = (uint8_t)(i * 31);
+  return send_now(c, hello, sizeof hello);
+}
+
+/* Waits for S0, S1 and S2, answers with S1 (5.2). */
+static bool rtmp_handshake(struct connection *c, const uint8_t **p, size_t *n) {
+  size_t want = 1 + 2 * HANDSHAKE_BYTES - c->reply_bytes, take = want < *n ? want : *n;
+  memcpy(c->reply + c->reply_bytes, *p, take);
+  c->reply_bytes += (uint32_t)take;
+  *p += take;
+  *n -= take;
+  if (take < want) return true;
+  if (c->reply[0] != 3) return broken(c, "RTMP version");
+  c->phase = STARTING;
+  return send_now(c, c->reply + 1, HANDSHAKE_BYTES) && rtmp_connect(c);
+}
+
+static bool rtmp_acknowledge(struct connection *c) {
+  if (!c->ack_window || c->received - c->acknowledged < c->ack_window) return true;
+  c->acknowledged = c->received;
+  uint8_t body[4];
+  put32(body, (uint32_t)c->received);
+  return rtmp_send(c, 3, body, 4);
+}
+
+/* ---- reading ---- */
+
+static bool take_bytes(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  c->received += n;
+  if (c->role == RESIDENT) window.bytes += n;
+  if (c->protocol != RTMP) {
+    if (c->phase == GREETING && !http_head(c, &p, &n)) return false;
+    return n == 0 || unframe(c, p, n, now);
+  }
+  if (c->phase == GREETING && !rtmp_handshake(c, &p, &n)) return false;
+  return (n == 0 || rtmp_push(c, p, n, now)) && rtmp_acknowledge(c);
+}
+
+/* Reads all there is; false if the connection is over. */
+static bool receive(struct connection *c) {
+  while (true) {
+    ssize_t n = recv(c->fd, read_buffer, READ_BYTES, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+    if (n < 0) return fail(c, "cannot read: %s", strerror(errno));
+    if (n == 0) return fail(c, "the server closed the connection");
+    if (!take_bytes(c, read_buffer, (size_t)n, now_us())) return false;
+    if (c->role == STALLED && c->received >= c->stall_after && c->has_key) {
+      epoll_ctl(epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+      return true;
+    }
+    if (c->role == JOINER && c->has_key) return false;
+    if (n < READ_BYTES) return true;
+  }
+}
+
+static void open_connection(role role, uint32_t index) {
+  struct connection *c = must(calloc(1, sizeof *c));
+  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (c->fd < 0) die("cannot make a socket: %s", strerror(errno));
+  int yes = 1, small = 65536;
+  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  /* What a stalled viewer's own side takes must not hide for long that it is one. */
+  if (role == STALLED) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  c->protocol = options.protocol;
+  c->role = role;
+  c->stream = index % options.streams;
+  c->verify = role == RESIDENT && index < options.verify;
+  c->last_frame = c->last_audio = -1;
+  c->stall_after = ramp.stall_after;
+  c->chunk_size = 128;
+  c->reply = must(malloc(REPLY_BYTES));
+  if (c->protocol == RTMP) c->chunk_streams = must(calloc(CHUNK_STREAMS, sizeof *c->chunk_streams));
+  c->opened_us = now_us();
+  c->previous = list.previous;
+  c->next = &list;
+  list.previous->next = c;
+  list.previous = c;
+  connecting++;
+  int result = connect(c->fd, (struct sockaddr *)&options.address, sizeof options.address);
+  if (result < 0 && errno != EINPROGRESS) {
+    fail(c, "cannot connect: %s", strerror(errno));
+    release(c);
+    return;
+  }
+  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP, .data.ptr = c};
+  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) die("epoll: %s", strerror(errno));
+}
+
+static bool flush_out(struct connection *c);
+
+static bool on_event(struct connection *c, uint32_t events) {
+  if (c->phase == CONNECTING) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) return fail(c, "cannot connect: %s", strerror(error));
+    if (!(events & EPOLLOUT)) return true;
+    c->phase = GREETING;
+    if (!(c->protocol == RTMP ? rtmp_greet(c) : http_request(c))) return false;
+    if (c->role != PUBLISHER) {
+      struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.ptr = c};
+      epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
+    }
+  }
+  if (c->out_bytes > c->out_sent && (events & EPOLLOUT) && !flush_out(c)) return false;
+  return !(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || receive(c);
+}
+
+/* ---- publishing ---- */
+
+static uint64_t clip_time_us(const struct connection *c) {
+  const struct packet *first = &clip.packets[clip.first_frame];
+  return c->loop * clip.loop_us + (uint64_t)(clip.packets[c->packet].ms - first->ms) * 1000;
+}
+
+static bool flush_out(struct connection *c) {
+  ssize_t n = send(c->fd, c->out + c->out_sent, c->out_bytes - c->out_sent, MSG_NOSIGNAL);
+  if (n < 0 && errno != EAGAIN) return fail(c, "cannot publish: %s", strerror(errno));
+  if (n > 0) c->out_sent += (size_t)n, window.bytes += (uint64_t)n;
+  if (c->out_sent == c->out_bytes) c->out_sent = c->out_bytes = 0;
+  return true;
+}
+
+static void out_append(struct connection *c, const uint8_t *p, size_t n) {
+  if (c->out_bytes + n > c->out_room) {
+    c->out_room = (c->out_bytes + n) * 2;
+    c->out = must(realloc(c->out, c->out_room));
+  }
+  memcpy(c->out + c->out_bytes, p, n);
+  c->out_bytes += n;
+}
+
+/* Queues one packet of the clip as an RTMP message, video frames with a stamp of now. */
+static bool publish_packet(struct connection *c, const struct packet *p, uint32_t ms) {
+  static uint8_t body[MAX_MESSAGE_BYTES + 256];
+  uint8_t *end = body;
+  if (p->bytes > MAX_MESSAGE_BYTES) die("the clip has a packet of %u bytes", p->bytes);
+  if (p->type == TAG_SCRIPT) end = amf_string(end, "@setDataFrame");
+  size_t prefix = p->frame && p->type == TAG_VIDEO ? VIDEO_PREFIX : 0;
+  if (prefix) {
+    memcpy(end, p->body, prefix);
+    end = put_stamp(end + prefix, now_us(), c->frame++);
+  }
+  memcpy(end, p->body + prefix, p->bytes - prefix);
+  end += p->bytes - prefix;
+
+  struct message m = {.type = p->type, .timestamp = ms, .length = (uint32_t)(end - body)};
+  uint8_t chunk_stream = p->type == TAG_VIDEO ? 6 : p->type == TAG_AUDIO ? 4 : 5;
+  uint8_t header[20];
+  size_t header_bytes = chunk_header(header, chunk_stream, &m, c->message_stream);
+  for (size_t at = 0; at < m.length; at += OUT_CHUNK_BYTES) {
+    if (at > 0) {
+      header[0] = (uint8_t)(0xc0 | chunk_stream);
+      header_bytes = 1;
+      if (ms >= 0xffffff) header_bytes = (size_t)(put32(header + 1, ms) - header);
+    }
+    out_append(c, header, header_bytes);
+    size_t take = m.length - at < OUT_CHUNK_BYTES ? m.length - at : OUT_CHUNK_BYTES;
+    out_append(c, body + at, take);
+  }
+  if (c->out_bytes - c->out_sent > MAX_OUT_BYTES) return fail(c, "the server does not read");
+  return flush_out(c);
+}
+
+static void publish_started(struct connection *c, uint64_t now) {
+  for (size_t i = 0; i < clip.first_frame; i++) publish_packet(c, &clip.packets[i], options.start_ms);
+  c->packet = clip.first_frame;
+  /* Streams begin within a frame's time of one another, so that they don't all move at once. */
+  c->start_us = now + (uint64_t)c->stream * 33333 / options.streams;
+  c->due_us = c->start_us;
+  count_start(c, true);
+}
+
+static bool publish_due(struct connection *c, uint64_t now) {
+  while (c->due_us <= now) {
+    const struct packet *p = &clip.packets[c->packet];
+    add_value(&window.late, now - c->due_us);
+    window.tags++;
+    uint32_t ms = options.start_ms + (uint32_t)(clip_time_us(c) / 1000);
+    if (!publish_packet(c, p, ms)) return false;
+    if (++c->packet == clip.count) {
+      c->packet = clip.first_frame;
+      c->loop++;
+    }
+    c->due_us = c->start_us + clip_time_us(c);
+  }
+  return true;
+}
+
+/* Publishes what is due; when the next is, in µs from now. */
+static uint64_t publish_all(uint64_t now) {
+  uint64_t next = now + 100000;
+  for (struct connection *c = list.next, *after; c != &list; c = after) {
+    after = c->next;
+    if (!c->due_us) continue;
+    if (!publish_due(c, now)) {
+      release(c);
+      continue;
+    }
+    if (c->due_us < next) next = c->due_us;
+  }
+  return next > now ? next - now : 0;
+}
+
+/* ---- commands ---- */
+
+static void print_started(void) {
+  ramp.active = false;
+  static const char *const NAMES[] = {"viewers", "joined", "stalled", "publishing"};
+  printf("{\"event\":\"%s\",\"started\":%u,\"failed\":%u", NAMES[ramp.role], ramp.started, ramp.failed);
+  if (ramp.role != PUBLISHER) print_distribution("firstKey", &ramp.first_key);
+  puts("}");
+  fflush(stdout);
+}
+
+static void begin_ramp(role role, uint32_t count, double rate) {
+  if (ramp.active) die("connections are being opened already");
+  memset(&ramp, 0, sizeof ramp);
+  ramp.role = role;
+  ramp.wanted = count;
+  ramp.rate = rate;
+  ramp.start_us = now_us();
+  ramp.active = true;
+  if (count == 0) print_started();
+}
+
+static void advance_ramp(uint64_t now) {
+  static uint32_t residents;
+  if (!ramp.active) return;
+  double due = (double)(now - ramp.start_us) / 1e6 * ramp.rate + 1;
+  /* Joins keep their pace whatever the server does. */
+  uint32_t room = ramp.role == JOINER ? UINT32_MAX : MAX_CONNECTING;
+  while (ramp.opened < ramp.wanted && ramp.opened < due && connecting < room) {
+    uint32_t index = ramp.role == RESIDENT ? residents++ : ramp.opened;
+    ramp.opened++;
+    open_connection(ramp.role, index);
+  }
+}
+
+static void begin_window(void) {
+  memset(&window, 0, sizeof window);
+  window.started_us = now_us();
+  window.cpu = cpu_seconds();
+  for (struct connection *c = list.next; c != &list; c = c->next) {
+    c->tags = c->first_tags = 0;
+    c->first_us = c->last_us = 0;
+  }
+}
+
+/* Tags a second of a viewer between its first and last pieces, so that merging does not blur it. */
+static double rate_of(const struct connection *c, uint64_t end) {
+  uint64_t from = c->first_us, to = c->last_us;
+  if (!from || from - window.started_us > 1000000) from = window.started_us;
+  if (end - to > 1000000) to = end;
+  if (to <= from) return 0;
+  uint32_t tags = from == c->first_us ? c->tags - c->first_tags : c->tags;
+  return (double)tags * 1e6 / (double)(to - from);
+}
+
+static void end_window(void) {
+  uint64_t end = now_us();
+  double seconds = (double)(end - window.started_us) / 1e6;
+  uint32_t viewers = 0, behind = 0;
+  double lowest = 1e9, sum = 0;
+  for (struct connection *c = list.next; c != &list; c = c->next) {
+    if (c->role != RESIDENT) continue;
+    double rate = rate_of(c, end);
+    viewers++;
+    sum += rate;
+    if (rate < lowest) lowest = rate;
+    if (rate < 0.95 * options.tags_per_second) behind++;
+  }
+  printf("{\"event\":\"window\",\"seconds\":%.4f,\"cpuSeconds\":%.4f,\"bytes\":%llu,\"tags\":%llu", seconds,
+         cpu_seconds() - window.cpu, (unsigned long long)window.bytes, (unsigned long long)window.tags);
+  if (options.publish) {
+    print_distribution("late", &window.late);
+  } else {
+    printf(",\"viewers\":%u,\"video\":%llu,\"audio\":%llu,\"tagsPerViewer\":%.3f,\"lowest\":%.3f,\"behind\":%u",
+           viewers, (unsigned long long)window.video, (unsigned long long)window.audio,
+           viewers ? sum / viewers : 0, viewers ? lowest : 0, behind);
+    printf(",\"missing\":%llu,\"disorder\":%llu,\"unstamped\":%llu,\"broken\":%llu,\"badStart\":%llu",
+           (unsigned long long)window.missing, (unsigned long long)window.disorder,
+           (unsigned long long)window.unstamped, (unsigned long long)window.broken,
+           (unsigned long long)window.bad_start);
+    printf(",\"verified\":%llu,\"mismatched\":%llu", (unsigned long long)window.verified,
+           (unsigned long long)window.mismatched);
+    print_distribution("latency", &window.latency);
+  }
+  printf(",\"lost\":%llu}\n", (unsigned long long)window.lost);
+  fflush(stdout);
+}
+
+static void on_line(const char *line) {
+  unsigned count;
+  unsigned long long bytes;
+  double rate;
+  if (sscanf(line, "open %u", &count) == 1) {
+    begin_ramp(options.publish ? PUBLISHER : RESIDENT, count, options.rate);
+  } else if (sscanf(line, "join %u %lf", &count, &rate) == 2) {
+    begin_ramp(JOINER, count, rate);
+  } else if (sscanf(line, "stall %u %llu", &count, &bytes) == 2) {
+    begin_ramp(STALLED, count, options.rate);
+    ramp.stall_after = bytes;
+  } else if (!strcmp(line, "begin")) {
+    begin_window();
+  } else if (!strcmp(line, "end")) {
+    end_window();
+  } else if (!strcmp(line, "quit")) {
+    finished = true;
+  } else {
+    die("unknown command: %s", line);
+  }
+}
+
+static void read_commands(void) {
+  static char text[1024];
+  static size_t have;
+  ssize_t n = read(STDIN_FILENO, text + have, sizeof text - 1 - have);
+  if (n <= 0) {
+    finished = true;
+    return;
+  }
+  have += (size_t)n;
+  text[have] = 0;
+  char *line = text;
+  for (char *end; (end = strchr(line, '\n')); line = end + 1) {
+    *end = 0;
+    on_line(line);
+  }
+  have = strlen(line);
+  if (have == sizeof text - 1) die("a command is too long");
+  memmove(text, line, have + 1);
+}
+
+static void drop_late(uint64_t now) {
+  for (struct connection *c = list.next, *after; c != &list; c = after) {
+    after = c->next;
+    if (c->counted_start || now - c->opened_us < START_TIMEOUT_US) continue;
+    fail(c, "nothing to see within %d s", START_TIMEOUT_US / 1000000);
+    release(c);
+  }
+}
+
+/* ---- main ---- */
+
+static void parse_url(const char *url) {
+  static const struct {
+    const char *scheme;
+    protocol protocol;
+  } SCHEMES[] = {{"http://", HTTP_FLV}, {"ws://", WS_FLV}, {"rtmp://", RTMP}};
+  options.url = url;
+  for (size_t i = 0; i < sizeof SCHEMES / sizeof *SCHEMES; i++) {
+    size_t n = strlen(SCHEMES[i].scheme);
+    if (strncmp(url, SCHEMES[i].scheme, n)) continue;
+    char host[48];
+    unsigned port;
+    if (sscanf(url + n, "%47[0-9.]:%u/%511s", host, &port, options.path) != 3) break;
+    options.protocol = SCHEMES[i].protocol;
+    options.address.sin_family = AF_INET;
+    options.address.sin_port = htons((uint16_t)port);
+    if (inet_pton(AF_INET, host, &options.address.sin_addr) != 1) break;
+    snprintf(options.host, sizeof options.host, "%s:%u", host, port);
+    return;
+  }
+  die("cannot use %s: it must be http://, ws:// or rtmp://, an IPv4 address, a port and a path", url);
+}
+
+static void parse_arguments(int argc, char **argv) {
+  const char *url = NULL, *clip_path = NULL;
+  if (argc < 2 || (strcmp(argv[1], "view") && strcmp(argv[1], "publish"))) die("view or publish?");
+  options.publish = !strcmp(argv[1], "publish");
+  for (int i = 2; i + 1 < argc; i += 2) {
+    const char *name = argv[i], *value = argv[i + 1];
+    if (!strcmp(name, "--url")) url = value;
+    else if (!strcmp(name, "--streams")) options.streams = (uint32_t)atoi(value);
+    else if (!strcmp(name, "--rate")) options.rate = atof(value);
+    else if (!strcmp(name, "--verify")) options.verify = (uint32_t)atoi(value);
+    else if (!strcmp(name, "--tags-per-second")) options.tags_per_second = atof(value);
+    else if (!strcmp(name, "--clip")) clip_path = value;
+    else if (!strcmp(name, "--loop-us")) clip.loop_us = strtoull(value, NULL, 10);
+    else if (!strcmp(name, "--start-ms")) options.start_ms = (uint32_t)strtoul(value, NULL, 10);
+    else die("unknown option %s", name);
+  }
+  if (!url || options.streams < 1 || options.rate <= 0) die("--url, and numbers above zero, please");
+  parse_url(url);
+  if (options.publish && options.protocol != RTMP) die("publishing is by RTMP");
+  if (options.publish && (!clip_path || !clip.loop_us)) die("publishing needs --clip and --loop-us");
+  if (clip_path) load_clip(clip_path);
+  else options.verify = 0;
+}
+
+static void raise_file_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit)) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int main(int argc, char **argv) {
+  parse_arguments(argc, argv);
+  raise_file_limit();
+  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
+  if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &input))
+    die("epoll: %s", strerror(errno));
+  begin_window();
+  uint64_t checked_us = now_us();
+  while (!finished) {
+    uint64_t now = now_us();
+    advance_ramp(now);
+    uint64_t wait_us = ramp.active ? 2000 : 100000;
+    if (options.publish) {
+      uint64_t next = publish_all(now_us());
+      if (next < wait_us) wait_us = next;
+    }
+    if (now - checked_us > 500000) {
+      drop_late(now);
+      checked_us = now;
+    }
+    struct epoll_event events[256];
+    int n = epoll_wait(epoll_fd, events, 256, (int)((wait_us + 999) / 1000));
+    if (n < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
+    for (int i = 0; i < n; i++) {
+      struct connection *c = events[i].data.ptr;
+      if (!c) read_commands();
+      else if (!on_event(c, events[i].events)) release(c);
+    }
+  }
+  return 0;
+}
