@@ -18,14 +18,14 @@ export interface Ports {
   readonly rtmp: number;
 }
 
-/** Starts a server that only lets publishers with the right key in. */
+/** Starts a server that only lets publishers with the right key in and ends a stream with its last viewer. */
 export async function startServer(ports: Ports, streamKey: string) {
-  const engine = new Engine({ AutoCloseDelay: 60 });
+  const engine = new Engine({ PublishTimeout: 30 });
   engine.addGuard("publish", ({ args }) => {
     if (args.get("key") !== streamKey) throw new RefusedError("wrong stream key");
   });
-  engine.addEventListener("publish", ({ detail }) => {
-    console.info(`${detail.stream.path} is published by ${detail.publisher.id}`);
+  engine.addEventListener("unsubscribe", ({ detail: { stream } }) => {
+    if (stream.subscribers.size === 0) stream.close("nobody watches");
   });
   const plugins = new Plugins(engine);
   await plugins.load("HTTP", http, { Host: "127.0.0.1", Port: ports.http });

@@ -49,7 +49,7 @@ export interface TrackSelection {
 export interface TrackTaker {
   /** Takes a track that is live. */
   add(kind: MediaKind, writer: TrackWriter<MediaFrame>): void;
-  /** Told when the stream has ended before it had all of the selected tracks. */
+  /** Told when the stream has ended: no further track will come. */
   end(): void;
 }
 
@@ -290,11 +290,10 @@ export class Stream {
         missing.delete(kind);
         taker.add(kind, writer);
       }
-      if (missing.size === 0) this.#takers.delete(taker);
     };
-    this.#takers.set(taker, take);
     take();
-    if (this.#end !== undefined && this.#takers.delete(taker)) taker.end();
+    if (this.#end === undefined) this.#takers.set(taker, take);
+    else taker.end();
     return () => this.#takers.delete(taker);
   }
 

@@ -38,7 +38,7 @@ export interface Listener {
 export const STOP_GRACE_MS = 700;
 
 /** How long an answer that handlers are done with may take on its way to the socket. */
-const FLUSH_MS = 50;
+const FLUSH_MS = 20;
 
 /**
  * Listens, and gives each request to `handle`.

@@ -81,11 +81,11 @@ Deno.test("play() reads from FFmpeg as an HTTP server while it sends at the clip
   await using player = await play(url);
   const received = await player.take({ mediaMs: 400 });
   const { timing } = player;
-  assertLess(timing.firstPacketAtMs - timing.openedAtMs, 200);
+  assertLess(timing.firstPacketAtMs - timing.openedAtMs, 1_000);
   assertEquals(timing.firstPacketAtMs, received[0]?.receivedAtMs);
   const spentMs = (received.at(-1)?.receivedAtMs ?? 0) - timing.firstPacketAtMs;
   assertGreater(spentMs, 300);
-  assertLess(spentMs, 700);
+  assertLess(spentMs, 2_000);
   assertSamePackets(clip, received, { loops: 2 });
 });
 

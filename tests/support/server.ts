@@ -1,0 +1,88 @@
+/** A whole server on free loopback ports for tests: RTMP and HTTP-FLV, in and out. */
+
+import httpFlv from "../../plugins/http_flv/mod.ts";
+import http from "../../plugins/http/mod.ts";
+import { type HttpService, httpService } from "../../plugins/http/service.ts";
+import rtmp from "../../plugins/rtmp/mod.ts";
+import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
+import { Engine } from "../../src/engine.ts";
+import type { Logger } from "../../src/log.ts";
+import type { EngineConfig } from "../../src/options.ts";
+import { Plugins } from "../../src/plugin.ts";
+
+/** The protocols of the server's plugins. */
+export type Protocol = "rtmp" | "http";
+
+/** All of {@linkcode Protocol}, for tables of tests. */
+export const PROTOCOLS: readonly Protocol[] = ["rtmp", "http"];
+
+/** Options of {@linkcode startServer}: the sections of a config. */
+export interface ServerOptions {
+  readonly engine?: EngineConfig;
+  readonly rtmp?: Readonly<Record<string, unknown>>;
+  readonly httpFlv?: Readonly<Record<string, unknown>>;
+}
+
+/** A running server. */
+export interface TestServer extends AsyncDisposable {
+  readonly engine: Engine;
+  readonly plugins: Plugins;
+  /** Lines of the log with their level in front. */
+  readonly logs: readonly string[];
+  /** Where a stream is published and played by RTMP or HTTP-FLV. */
+  url(protocol: Protocol, path: string): string;
+}
+
+/**
+ * Starts an engine with the plugins http, rtmp and http_flv on 127.0.0.1.
+ *
+ * Its disposal stops all of them, and fails if the server has logged an error: whatever clients do,
+ * it has none to log.
+ */
+export async function startServer(options: ServerOptions = {}): Promise<TestServer> {
+  const logs: string[] = [];
+  const log = listLogger(logs);
+  const engine = new Engine(options.engine, { log });
+  const plugins = new Plugins(engine, { log });
+  const here = { Host: "127.0.0.1", Port: 0 };
+  let web: HttpService = { url: "", mount() {} };
+  let messages: RtmpService = { urls: [] };
+  await plugins.load("HTTP", http, here);
+  await plugins.load("RTMP", rtmp, { ...here, ...options.rtmp });
+  await plugins.load("HTTP_FLV", httpFlv, options.httpFlv);
+  await plugins.load("addresses", {
+    name: "addresses",
+    requires: [httpService, rtmpService],
+    run({ use }) {
+      web = use(httpService);
+      messages = use(rtmpService);
+    },
+  });
+  return {
+    engine,
+    plugins,
+    logs,
+    url: (protocol, path) =>
+      protocol === "rtmp" ? `${messages.urls[0]}/${path}` : `${web.url}/${path}.flv`,
+    async [Symbol.asyncDispose]() {
+      await engine.close();
+      await plugins.close();
+      const errors = logs.filter((line) => line.startsWith("error"));
+      if (errors.length > 0) throw new Error(`The server has logged:\n${errors.join("\n")}`);
+    },
+  };
+}
+
+function listLogger(lines: string[]): Logger {
+  const write = (level: string) => (text: string, values: Record<string, unknown> = {}) => {
+    lines.push(`${level} ${text.replaceAll(/\{(\w+)\}/g, (_, key) => String(values[key]))}`);
+  };
+  const logger = {
+    debug: write("debug"),
+    info: write("info"),
+    warn: write("warn"),
+    error: write("error"),
+    getChild: () => logger,
+  };
+  return logger as unknown as Logger;
+}
