@@ -11,6 +11,9 @@ interface Lane {
   readonly cursor: Cursor<MediaFrame>;
 }
 
+/** How long audio waits for the first frame of a video track that was only announced. */
+const MAX_HOLD_US = 1_000_000;
+
 /**
  * Reads a video and an audio ring as one sequence, ordered by DTS (video first where equal) as far
  * as frames have arrived: it never holds a frame back to wait for the other track.
@@ -97,7 +100,10 @@ export class Interleaver implements Source<MediaFrame> {
       if (!this.#alone) follower.cursor.seek(follower.ring.find(first.dts));
       this.#alone = false;
     }
-    if (lead.needsKey && !this.#alone && !lead.done) return undefined;
+    if (lead.needsKey && !this.#alone && !lead.done) {
+      if (!this.#leadIsMissing()) return undefined;
+      this.#alone = true;
+    }
     const second = follower.cursor.peek();
     const leads = second === undefined || (first !== undefined && this.#precedes(first, second));
     if (!leads) follower.cursor.sequence++;
@@ -117,6 +123,12 @@ export class Interleaver implements Source<MediaFrame> {
     this.#waiter = undefined;
     this.#lead?.cursor.close(waiter);
     this.#follower?.cursor.close(waiter);
+  }
+
+  /** Whether the lead has never had a frame while the follower has been waiting for long. */
+  #leadIsMissing(): boolean {
+    if (this.#follower === undefined || this.#lead?.ring.head !== 0) return false;
+    return this.#follower.cursor.lagUs > MAX_HOLD_US;
   }
 
   /** Whether the lead's frame goes before the follower's: by DTS, video first where equal. */

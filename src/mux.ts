@@ -94,6 +94,8 @@ export class Mux implements Waiter {
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
   #viewers = 0;
+  /** Whether there has been a frame of video: viewers start at its keys from then on. */
+  #hasPictures = false;
   #closed = false;
   #error: unknown;
 
@@ -217,7 +219,8 @@ export class Mux implements Waiter {
     if (frame.config !== announced) this.#change(frame.config, frame.dts);
     const header = this.#header ?? this.#announce();
     const bytes = this.#format.write(frame);
-    const key = frame.key && (frame.kind === "video" || this.#video === undefined);
+    this.#hasPictures ||= frame.kind === "video";
+    const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
     this.#append({ dts: frame.dts, key, bytes, header, frames: 1 });
   }
 

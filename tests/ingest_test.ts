@@ -248,6 +248,7 @@ Deno.test("Inputs pass over bodies that are empty or have nothing behind their h
       publisher.audio.pushByteStream(0, body);
     }
     publisher.audio.pushRaw(0, empty);
+    assertEquals(discarded(publisher), 0);
     assertEquals([videoOf(publisher).length, audioOf(publisher).length], [0, 0]);
     assertEquals(publisher.stream.videoTracks[0]?.config, h264());
     assertEquals(publisher.end, undefined);
@@ -468,6 +469,11 @@ Deno.test("VideoInput.pushByteStream() follows the size when a VP9 keyframe chan
     push(0, small.packets[0]);
     push(40, large.packets[0]);
     assertEquals(videoOf(publisher).map(({ config }) => config.codedWidth), [322, 854]);
+    assertEquals(videoOf(publisher)[1]?.config.description, small.flvRecord);
+    const deep = readFixture("vp9_p2_10_1280x718");
+    push(80, deep.packets[0]);
+    const { codec = "", codedWidth } = videoOf(publisher)[2]?.config ?? {};
+    assertEquals([codec.slice(0, 7), codec.slice(-2), codedWidth], ["vp09.02", "10", 1280]);
   }));
 
 Deno.test("AudioInput.pushADTS() makes frames 1,024 samples apart, and a configuration", () =>

@@ -201,6 +201,18 @@ Deno.test("Interleaver.next() throws LaggedError when it records and either trac
   }
 });
 
+Deno.test("Interleaver.next() lets audio go on when video was announced and never came", () => {
+  const feeds = tracks();
+  const frames = both(feeds);
+  for (let ms = 0; ms <= 1000; ms += 20) write(feeds, `a${ms}`);
+  assertEquals(read(frames), "");
+  write(feeds, "a1020");
+  assertEquals(read(frames), "a1020");
+  write(feeds, "a1040 v1040 V1080 a1060 a1080");
+  assertEquals(read(frames), "a1040 a1060 V1080 a1080");
+  assertEquals(frames.dropped, 0);
+});
+
 Deno.test("Interleaver.done waits for both tracks, and reads what is left of the other", () => {
   const feeds = tracks();
   const frames = both(feeds);

@@ -326,13 +326,35 @@ Deno.test("Mux.read() gives no empty batch when a format has nothing yet", async
   };
   const setup = setUp(["video"], pairs);
   const reader = setup.mux.read();
-  const got: string[] = [];
+  const got: string[][] = [];
   for (const frame of ["V0", "v1", "v2", "v3"]) {
     write(setup, frame);
     await turns();
-    got.push(all(reader));
+    got.push(drain(reader).map(({ bytes }) => text(bytes)));
   }
-  assertEquals(got, ["", "V0v1", "", "v2v3"]);
+  assertEquals(got, [[], ["V0v1"], [], ["v2v3"]]);
+});
+
+Deno.test("Mux serves audio when video was announced and never came, until it comes", async () => {
+  const setup = setUp();
+  const reader = setup.mux.read();
+  for (let ms = 0; ms <= 1020; ms += 20) write(setup, `a${ms}`);
+  await turns();
+  assertEquals(all(reader), "[start 320 48000] a1020");
+  write(setup, "V1040 a1040 v1080 a1080");
+  await turns();
+  assertEquals(all(reader), "V1040 a1040 v1080 a1080");
+  assertEquals(all(setup.mux.read()), "[start 320 48000] V1040 a1040 v1080 a1080");
+});
+
+Deno.test("Mux sets no timer for an interval when its last viewer has gone", async () => {
+  using time = new FakeTime();
+  const setup = setUp();
+  const staying = setup.mux.read();
+  setup.mux.read({ flushMs: 50 }).close();
+  write(setup, "V0 a0");
+  await turns();
+  assertEquals([time.next(), all(staying)], [false, "[start 320 48000] V0 a0"]);
 });
 
 Deno.test("Mux ends with the last viewer, once, and leaves the tracks", async () => {

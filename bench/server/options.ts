@@ -22,8 +22,10 @@ export interface BenchOptions {
   readonly scenarios: readonly Scenario[];
   readonly servers: readonly ServerName[];
   readonly protocols: readonly Protocol[];
-  /** Viewers of each step, ascending. */
-  readonly viewers: readonly number[];
+  /** Viewers of each step, ascending; those of the scenario if undefined. */
+  readonly viewers: readonly number[] | undefined;
+  /** Publishers of the scenario `streams`. */
+  readonly publishers: number;
   /** Flush intervals of this server, in ms. */
   readonly flushes: readonly number[];
   /** Isolates of this server; its own default if undefined. */
@@ -56,7 +58,8 @@ What:
   --scenario LIST    ${SCENARIOS.join(", ")} [default: fanout]
   --servers LIST     ${SERVER_NAMES.join(", ")} [default: all that are there]
   --protocols LIST   ${PROTOCOLS.join(", ")} [default: http-flv,rtmp]
-  --viewers LIST     Steps of the fanout [default: 100,500,1000,2000,4000]
+  --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled]
+  --publishers N     Publishers of streams, with 5 viewers each [default: 200]
   --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350]
   --workers N        [Engine] Workers of m7s [default: not set]
 How:
@@ -88,6 +91,7 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
       servers: { type: "string", default: SERVER_NAMES.join(",") },
       protocols: { type: "string", default: "http-flv,rtmp" },
       viewers: { type: "string" },
+      publishers: { type: "string" },
       flush: { type: "string" },
       workers: { type: "string" },
       seconds: { type: "string" },
@@ -107,16 +111,16 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
   });
   if (values.help) return undefined;
   const { quick } = values;
-  const number = (name: "seconds" | "rounds" | "warmup" | "joins" | "stall", fallback: number) =>
+  const number = (name: NumberOption, fallback: number) =>
     numberOf(name, values[name] ?? String(fallback));
   const numbers = (name: "viewers" | "flush", fallback: string) =>
-    (values[name] ?? fallback).split(",").map((item) => numberOf(name, item));
+    (values[name] ?? fallback).split(",").map((item) => numberOf(name, item)).sort((a, b) => a - b);
   return {
     scenarios: oneOrMore("scenario", values.scenario, SCENARIOS),
     servers: oneOrMore("servers", values.servers, SERVER_NAMES),
     protocols: oneOrMore("protocols", values.protocols, PROTOCOLS),
-    viewers: numbers("viewers", quick ? "100,500" : "100,500,1000,2000,4000")
-      .sort((a, b) => a - b),
+    viewers: values.viewers === undefined && !quick ? undefined : numbers("viewers", "100,500"),
+    publishers: Math.max(1, number("publishers", quick ? 20 : 200)),
     flushes: numbers("flush", quick ? "0,100" : "0,20,100,350"),
     workers: values.workers === undefined ? undefined : numberOf("workers", values.workers),
     seconds: Math.max(1, number("seconds", quick ? 3 : 15)),
@@ -132,6 +136,8 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
     keepGoing: values["keep-going"],
   };
 }
+
+type NumberOption = "seconds" | "rounds" | "warmup" | "joins" | "stall" | "publishers";
 
 function numberOf(name: string, text: string): number {
   const value = Number(text);

@@ -90,7 +90,7 @@ function crossOrigin(origins: readonly string[]) {
     maxAge: CORS_MAX_AGE_S,
   });
   return async (c: Context<DispatchEnv>, next: Next): Promise<Response | void> => {
-    // The response of an upgrade cannot be changed, and CORS does not apply to WebSockets.
+    // CORS does not apply to WebSockets, and the answer to an upgrade is not to be touched.
     if (c.req.header("Upgrade") !== undefined) return await next();
     if (c.req.method !== "OPTIONS") return await answer(c, next);
     // Any other OPTIONS is a question to an app.

@@ -12,7 +12,8 @@ export interface HttpFlvOptions {
   readonly Flush: number;
   /**
    * How far behind a viewer may be, in seconds, before it drops to the newest keyframe; 0 as far as
-   * the stream is kept. @default {5}
+   * the stream is kept, which is 2 s, or back to its newest keyframe, or more while it is recorded.
+   * @default {5}
    */
   readonly MaxLag: number;
   /**

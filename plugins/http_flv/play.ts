@@ -46,9 +46,9 @@ export async function playFlv(
   }
   const { remote, signal } = c.env;
   const { video, audio, flushMs } = view;
-  let subscriber: Subscriber | undefined;
   try {
-    subscriber = await subscribe(target.target, {
+    // Whatever becomes of it, it ends with the request.
+    const subscriber = await subscribe(target.target, {
       type: "HTTP-FLV",
       id: remote,
       signal,
@@ -59,13 +59,11 @@ export async function playFlv(
     const body = await subscriber.mux(flvFormat, { flushMs, maxLagMs });
     const missing = missingKind(subscriber, view);
     if (missing !== undefined) {
-      await body.cancel();
       subscriber.close();
       return refuse(c, 404, `${target.path} has no ${missing}`);
     }
     return c.body(body, 200, HEADERS);
   } catch (error) {
-    subscriber?.close();
     return refuseFor(c, error);
   }
 }

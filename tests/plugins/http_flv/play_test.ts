@@ -309,16 +309,38 @@ Deno.test("viewers, publishers and waits end when http_flv is unloaded", async (
   assertEquals((await after.head()).status, 404);
 });
 
+/** The body of a large frame; every `gopMs` one is a key. */
+function largeFrame(ms: number, gopMs: number): Uint8Array {
+  const data = new Uint8Array(65_536);
+  const key = ms % gopMs === 0;
+  new DataView(data.buffer).setUint32(0, data.length - 4);
+  data[4] = key ? 0x65 : 0x41;
+  return frameBody("avc1", data, { key });
+}
+
+Deno.test("a viewer drops to a keyframe when it is further behind than MaxLag", async () => {
+  await using server = await startServer({ httpFlv: { MaxLag: 0.5 } });
+  const publisher = await publish(server, "live/a", { audio: false });
+  publisher.video.pushByteStream(0, largeFrame(0, 200));
+  using client = await RawClient.request(server.port, "GET /live/a.flv");
+  await eventually("the viewer is there", () => server.engine.subscribers.size === 1);
+  const lagMs = () => server.engine.subscribers.get(1)?.stats().lagMs ?? 0;
+  // A stream keeps 2 s, so nothing makes it drop but its limit.
+  for (let ms = 40; lagMs() < 1000; ms += 40) {
+    publisher.video.pushByteStream(ms, largeFrame(ms, 200));
+    await delay(1);
+  }
+  assertEquals(publisher.stream.dropped, 0);
+  const reading = client.readAll();
+  await eventually("it has dropped", () => publisher.stream.dropped > 10);
+  publisher.close();
+  assertEquals((await reading).complete, true);
+});
+
 Deno.test("a viewer that stops reading costs nothing, harms nobody and resumes at a keyframe", async () => {
   await using server = await startServer({ httpFlv: { MaxLag: 1 } });
   const publisher = await publish(server, "live/a", { audio: false });
-  const frame = (ms: number) => {
-    const data = new Uint8Array(65_536);
-    new DataView(data.buffer).setUint32(0, data.length - 4);
-    data[4] = ms % 1000 === 0 ? 0x65 : 0x41;
-    return frameBody("avc1", data, { key: ms % 1000 === 0 });
-  };
-  publisher.video.pushByteStream(0, frame(0));
+  publisher.video.pushByteStream(0, largeFrame(0, 1000));
   using stalled = await RawClient.request(server.port, "GET /live/a.flv");
   await eventually("the viewer is there", () => server.engine.subscribers.size === 1);
   await using other = await FlvViewer.open(`${server.url}/live/a.flv`);
@@ -326,7 +348,7 @@ Deno.test("a viewer that stops reading costs nothing, harms nobody and resumes a
   const bytesOf = () => server.engine.subscribers.get(1)?.stats().bytes ?? 0;
   let halfway = 0;
   for (let ms = 40; ms < 20_000; ms += 40) {
-    publisher.video.pushByteStream(ms, frame(ms));
+    publisher.video.pushByteStream(ms, largeFrame(ms, 1000));
     others.push(...await other.take(1));
     if (ms === 10_000) halfway = bytesOf();
   }

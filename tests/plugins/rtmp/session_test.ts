@@ -352,6 +352,7 @@ Deno.test("RtmpSession ends with its reason when the publisher sends nothing", a
   await using server = await startRtmp({}, { PublishTimeout: 0.1 });
   await using client = await RtmpClient.publish(server.url, "a");
   await client.closed;
+  client.close();
   await eventually("reason", () => server.reasons.length === 1);
   assertEquals(server.reasons, ["its stream was ended: no frame for 0.1 s"]);
 });

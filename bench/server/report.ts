@@ -1,0 +1,178 @@
+/** Results as tables and as a file. */
+
+import { cpus, release, totalmem } from "node:os";
+import type { BenchOptions } from "./options.ts";
+import type { FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
+import type { Round } from "./stand.ts";
+
+/** A load that used more than this of its core may have held up what it measured. */
+const LOAD_BOUND = 0.85;
+
+/** The machine, for the reader of the figures. */
+export function machine(): Record<string, string | number> {
+  const models = cpus().map(({ model }) => model);
+  return {
+    cpu: models[0] ?? "unknown",
+    cores: models.length,
+    memoryGB: Math.round(totalmem() / 1e9),
+    kernel: release(),
+    deno: Deno.version.deno,
+    date: new Date().toISOString(),
+  };
+}
+
+/** The tables of all results, in Markdown. */
+export function tables(results: readonly Result[]): string {
+  const parts: string[] = [];
+  const protocols = new Set(results.map(({ protocol }) => protocol));
+  for (const protocol of protocols) {
+    const own = results.filter((result) => result.protocol === protocol);
+    const fanout = own.filter((result) => result.scenario === "fanout");
+    const stalled = own.filter((result) => result.scenario === "stalled");
+    const streams = own.filter((result) => result.scenario === "streams");
+    if (fanout.length > 0) parts.push(`${protocol}, one stream:\n\n${fanoutTable(fanout)}`);
+    if (stalled.length > 0) parts.push(`${protocol}, stalled viewers:\n\n${stalledTable(stalled)}`);
+    if (streams.length > 0) parts.push(`${protocol}, many streams:\n\n${streamsTable(streams)}`);
+  }
+  const versions = new Map(results.map(({ server, version }) => [server, version]));
+  parts.push([...versions].map(([server, version]) => `${server}: ${version}`).join("\n"));
+  return parts.join("\n\n") + "\n";
+}
+
+/** Everything, for programs. */
+export function toJson(
+  results: readonly Result[],
+  run: { options: BenchOptions; client: string; tagsPerSecond: number; bitsPerSecond: number },
+): string {
+  return JSON.stringify({ machine: machine(), ...run, results }, null, 2) + "\n";
+}
+
+function fanoutTable(results: readonly FanoutResult[]): string {
+  const header = [
+    "server",
+    "viewers",
+    "CPU",
+    "µs/viewer-s",
+    "viewers/core",
+    "RSS MB",
+    "Mbit/s",
+    "tags/s",
+    "< 95 %",
+    "latency p50/p99 ms",
+    "first keyframe p50/p99 ms",
+    "load CPU",
+    "note",
+  ];
+  return table(
+    header,
+    results.map((result) => {
+      const { median: round, joins } = result;
+      return [
+        result.label,
+        String(result.viewers),
+        round.cpu.toFixed(3),
+        round.usPerViewer.toFixed(0),
+        round.usPerViewer > 0 ? (1e6 / round.usPerViewer).toFixed(0) : "",
+        round.rssMB.toFixed(0),
+        round.egressMbps.toFixed(0),
+        round.tagsPerViewer.toFixed(1),
+        String(round.behind + result.failed),
+        pair(round.latencyP50, round.latencyP99),
+        joins?.p50 === undefined ? "" : pair(joins.p50, joins.p99 ?? 0),
+        round.loadCpu.toFixed(2),
+        notes(result),
+      ];
+    }),
+  );
+}
+
+function notes(result: FanoutResult): string {
+  const { rounds, joins, failed, fellBehind } = result;
+  const sum = (key: keyof Round) => rounds.reduce((total, round) => total + round[key], 0);
+  const notes: string[] = [];
+  if (fellBehind) notes.push("fell behind");
+  if (failed > 0) notes.push(`${failed} never began`);
+  if (joins !== undefined && joins.failed > 0) notes.push(`${joins.failed} joins failed`);
+  for (const key of ["lost", "missing", "disorder", "unstamped", "broken", "mismatched"] as const) {
+    if (sum(key) > 0) notes.push(`${sum(key)} ${key}`);
+  }
+  if (rounds.some(({ loadCpu }) => loadCpu > LOAD_BOUND)) notes.push("load-bound");
+  return notes.join(", ");
+}
+
+function stalledTable(results: readonly StalledResult[]): string {
+  const header = [
+    "server",
+    "viewers",
+    "stalled",
+    "RSS MB",
+    "growth MB",
+    "CPU before/after",
+    "latency p50/p99 ms before",
+    "after",
+    "< 95 % before/after",
+  ];
+  return table(
+    header,
+    results.map(({ label, viewers, stalled, before, after, rssGrowthMB }) => [
+      label,
+      String(viewers),
+      String(stalled),
+      after.rssMB.toFixed(0),
+      rssGrowthMB.toFixed(1),
+      `${before.cpu.toFixed(3)} / ${after.cpu.toFixed(3)}`,
+      pair(before.latencyP50, before.latencyP99),
+      pair(after.latencyP50, after.latencyP99),
+      `${before.behind} / ${after.behind}`,
+    ]),
+  );
+}
+
+function streamsTable(results: readonly StreamsResult[]): string {
+  const header = [
+    "server",
+    "publishers",
+    "viewers",
+    "CPU",
+    "CPU without viewers",
+    "one publisher: CPU",
+    "without viewers",
+    "egress against one",
+    "ingest ms/s a publisher",
+    "RSS MB",
+    "< 95 %",
+    "latency p50/p99 ms",
+  ];
+  return table(
+    header,
+    results.map(({ many, manyIdle, one, oneIdle, ...result }) => [
+      result.label,
+      String(result.publishers),
+      String(many.viewers),
+      many.cpu.toFixed(3),
+      manyIdle.cpu.toFixed(3),
+      one.cpu.toFixed(3),
+      oneIdle.cpu.toFixed(3),
+      result.egressRatio.toFixed(2),
+      (result.ingestCpu * 1000).toFixed(2),
+      many.rssMB.toFixed(0),
+      String(many.behind),
+      pair(many.latencyP50, many.latencyP99),
+    ]),
+  );
+}
+
+function pair(first: number, second: number): string {
+  const text = (ms: number) => ms < 10 ? ms.toFixed(1) : ms.toFixed(0);
+  return `${text(first)} / ${text(second)}`;
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((name, column) =>
+    Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0))
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
+  return [line(header), rule, ...rows.map(line)].join("\n");
+}

@@ -1,0 +1,239 @@
+/** What is measured, server by server. */
+
+import { delay } from "@std/async/delay";
+import type { Distribution } from "./load_client.ts";
+import type { Protocol, Scenario } from "./options.ts";
+import { SERVERS, type Variant, variantsOf } from "./servers.ts";
+import { type Bench, median, type Round, Stand } from "./stand.ts";
+
+/** Share of viewers that may be short of their full rate before a server counts as behind. */
+const BEHIND_SHARE = 0.01;
+const JOINS_PER_SECOND = 100;
+const STALLED_VIEWERS = 200;
+/** What a stalled viewer reads first: a picture and a little more. */
+const STALLED_BYTES = 500_000;
+const VIEWERS_PER_PUBLISHER = 5;
+
+/** What is the same in all results of a server. */
+interface ResultBase {
+  readonly scenario: Scenario;
+  readonly server: string;
+  readonly version: string;
+  readonly label: string;
+  readonly flushMs: number | undefined;
+  readonly workers: number | undefined;
+  readonly protocol: Protocol;
+}
+
+/** `viewers` viewers of one stream. */
+export interface FanoutResult extends ResultBase {
+  readonly scenario: "fanout";
+  readonly viewers: number;
+  /** Viewers that could not begin to watch. */
+  readonly failed: number;
+  readonly rounds: readonly Round[];
+  readonly median: Round;
+  /** Times to the first keyframe with all viewers present. */
+  readonly joins: (Distribution & { readonly failed: number }) | undefined;
+  /** Whether more than 1 % of the viewers did not get the full rate. */
+  readonly fellBehind: boolean;
+}
+
+/** The same viewers before and after others have stopped to read. */
+export interface StalledResult extends ResultBase {
+  readonly scenario: "stalled";
+  readonly viewers: number;
+  readonly stalled: number;
+  readonly before: Round;
+  readonly after: Round;
+  readonly rssGrowthMB: number;
+}
+
+/** Many publishers with a few viewers each, beside one with as many. */
+export interface StreamsResult extends ResultBase {
+  readonly scenario: "streams";
+  readonly publishers: number;
+  readonly viewers: number;
+  /** One publisher without viewers, and with all of them. */
+  readonly oneIdle: Round;
+  readonly one: Round;
+  readonly manyIdle: Round;
+  readonly many: Round;
+  /** CPU seconds a second that a publisher costs. */
+  readonly ingestCpu: number;
+  /** CPU of the viewers alone, of many streams against one. */
+  readonly egressRatio: number;
+}
+
+/** What a measurement gave. */
+export type Result = FanoutResult | StalledResult | StreamsResult;
+
+/** Measures all that was asked for; servers that are not there are passed over. */
+export async function* runAll(bench: Bench): AsyncGenerator<Result> {
+  const { options, log } = bench;
+  for (const name of options.servers) {
+    const kind = SERVERS[name];
+    let version: string;
+    try {
+      version = await kind.find();
+    } catch (error) {
+      log(`${name}: left out: ${error instanceof Error ? error.message : error}`);
+      continue;
+    }
+    for (const variant of variantsOf(name, options)) {
+      for (const protocol of options.protocols) {
+        if (kind.urls[protocol] === undefined) continue;
+        for (const scenario of options.scenarios) {
+          log(`${variant.label} (${version}), ${protocol}, ${scenario}`);
+          const test = { bench, variant, protocol, base: { ...variant, version, protocol } };
+          try {
+            yield* SCENARIO[scenario](test);
+          } catch (error) {
+            log(`  ${error instanceof Error ? error.message : error}`);
+          }
+        }
+      }
+    }
+  }
+}
+
+interface Test {
+  readonly bench: Bench;
+  readonly variant: Variant;
+  readonly protocol: Protocol;
+  readonly base: Omit<ResultBase, "scenario">;
+}
+
+const SCENARIO: Readonly<Record<Scenario, (test: Test) => AsyncGenerator<Result>>> = {
+  fanout,
+  stalled,
+  streams,
+};
+
+/** More and more viewers of one stream, until the server falls behind. */
+async function* fanout(test: Test): AsyncGenerator<FanoutResult> {
+  const { options, log } = test.bench;
+  for (const count of options.viewers ?? [100, 500, 1000, 2000, 4000]) {
+    const result = await fanoutStep(test, count);
+    yield result;
+    if (!result.fellBehind || options.keepGoing) continue;
+    log(`  fell behind at ${count} viewers`);
+    return;
+  }
+}
+
+async function fanoutStep({ bench, variant, protocol, base }: Test, count: number) {
+  const { options, log } = bench;
+  await using stand = await Stand.start(bench, variant, 1);
+  await using viewers = stand.viewers(protocol);
+  const { failed } = await viewers.open(count);
+  await delay(options.warmupSeconds * 1000);
+  const rounds: Round[] = [];
+  for (let index = 0; index < options.rounds; index++) {
+    const round = await stand.round(viewers, options.seconds);
+    rounds.push(round);
+    log(`  ${count} viewers, round ${index + 1}: ${describe(round)}`);
+  }
+  const middle = median(rounds);
+  const short = failed + middle.behind + (count - failed - middle.viewers);
+  const fellBehind = short > count * BEHIND_SHARE;
+  let joins: FanoutResult["joins"];
+  if (options.joins > 0 && !fellBehind) {
+    const { firstKey, failed } = await viewers.join(options.joins, JOINS_PER_SECOND);
+    joins = { count: 0, ...firstKey, failed };
+    log(`  joins: ${joins.count}, ${failed} failed, ${joins.p50}/${joins.p99} ms`);
+  }
+  for (const line of await viewers.lastLines(3)) if (line !== "") log(`  ${line}`);
+  return {
+    ...base,
+    scenario: "fanout",
+    viewers: count,
+    failed,
+    rounds,
+    median: middle,
+    joins,
+    fellBehind,
+  } as const;
+}
+
+/** What viewers that stop to read do to the server and to the others. */
+async function* stalled({ bench, variant, protocol, base }: Test): AsyncGenerator<StalledResult> {
+  const { options, log } = bench;
+  for (const count of options.viewers ?? [1000]) {
+    await using stand = await Stand.start(bench, variant, 1);
+    await using viewers = stand.viewers(protocol);
+    await viewers.open(count);
+    await delay(options.warmupSeconds * 1000);
+    // Memory settles while nothing changes, so that it is the same time that is compared.
+    await delay(options.stallSeconds * 1000);
+    const before = await stand.round(viewers, options.seconds);
+    log(`  before: ${describe(before)}`);
+    await using stopped = stand.viewers(protocol);
+    const { failed } = await stopped.stall(STALLED_VIEWERS, STALLED_BYTES);
+    if (failed > 0) log(`  ${failed} of those to be stalled did not get that far`);
+    await delay(options.stallSeconds * 1000);
+    const after = await stand.round(viewers, options.seconds);
+    log(`  after:  ${describe(after)}`);
+    yield {
+      ...base,
+      scenario: "stalled",
+      viewers: count,
+      stalled: STALLED_VIEWERS - failed,
+      before,
+      after,
+      rssGrowthMB: after.rssMB - before.rssMB,
+    };
+  }
+}
+
+/** What it costs that viewers are of many streams. */
+async function* streams(test: Test): AsyncGenerator<StreamsResult> {
+  const { publishers } = test.bench.options;
+  const viewers = publishers * VIEWERS_PER_PUBLISHER;
+  const [oneIdle, one] = await idleAndWatched(test, 1, viewers);
+  const [manyIdle, many] = await idleAndWatched(test, publishers, viewers);
+  yield {
+    ...test.base,
+    scenario: "streams",
+    publishers,
+    viewers,
+    oneIdle,
+    one,
+    manyIdle,
+    many,
+    ingestCpu: (manyIdle.cpu - oneIdle.cpu) / Math.max(1, publishers - 1),
+    egressRatio: (many.cpu - manyIdle.cpu) / (one.cpu - oneIdle.cpu),
+  };
+}
+
+async function idleAndWatched(
+  { bench, variant, protocol }: Test,
+  publishers: number,
+  count: number,
+): Promise<[Round, Round]> {
+  const { options, log } = bench;
+  await using stand = await Stand.start(bench, variant, publishers);
+  await using viewers = stand.viewers(protocol);
+  const measure = async () => {
+    await delay(options.warmupSeconds * 1000);
+    const rounds: Round[] = [];
+    for (let index = 0; index < options.rounds; index++) {
+      rounds.push(await stand.round(viewers, options.seconds));
+    }
+    const round = median(rounds);
+    log(`  ${publishers} publishers, ${round.viewers} viewers: ${describe(round)}`);
+    return round;
+  };
+  const idle = await measure();
+  await viewers.open(count);
+  return [idle, await measure()];
+}
+
+function describe(round: Round): string {
+  const faults = (["lost", "missing", "disorder", "unstamped", "broken", "mismatched"] as const)
+    .filter((name) => round[name] > 0).map((name) => `, ${round[name]} ${name}`).join("");
+  return `CPU ${round.cpu.toFixed(3)}, ${round.usPerViewer.toFixed(0)} µs, ` +
+    `${round.rssMB.toFixed(0)} MB, ${round.tagsPerViewer.toFixed(1)} tags/s, ` +
+    `${round.behind} behind, ${round.latencyP50.toFixed(1)}/${round.latencyP99.toFixed(1)} ms, ` +
+    `load ${round.loadCpu.toFixed(2)}${faults}`;
+}

@@ -1,0 +1,225 @@
+/** One server under test with its publisher, and the measurement of its viewers. */
+
+import { delay } from "@std/async/delay";
+import { join } from "node:path";
+import {
+  LoadClient,
+  type LoadProgram,
+  type PublishWindow,
+  type ViewWindow,
+} from "./load_client.ts";
+import type { BenchOptions, Protocol } from "./options.ts";
+import { BenchProcess, type Usage } from "./process.ts";
+import { type Place, publishUrl, SERVERS, type Variant } from "./servers.ts";
+
+/** How long a server may take to listen. */
+const LISTEN_MS = 30_000;
+/** From the start of the publishers to the first viewers: a keyframe has come by then. */
+const PUBLISHED_MS = 3000;
+
+/** The figures of one round; CPU in seconds a second. */
+export interface Round {
+  readonly viewers: number;
+  readonly cpu: number;
+  /** Server CPU time a viewer and second, in µs; 0 without viewers. */
+  readonly usPerViewer: number;
+  readonly rssMB: number;
+  readonly egressMbps: number;
+  readonly tagsPerViewer: number;
+  readonly lowestTags: number;
+  /** Viewers under 95 % of the full rate. */
+  readonly behind: number;
+  readonly lost: number;
+  readonly latencyP50: number;
+  readonly latencyP99: number;
+  readonly latencyMax: number;
+  /** What publisher and viewers used; near 1, they and not the server were measured. */
+  readonly loadCpu: number;
+  /** How late the publisher was, in ms. */
+  readonly publishP99: number;
+  readonly missing: number;
+  readonly disorder: number;
+  readonly unstamped: number;
+  readonly broken: number;
+  readonly verified: number;
+  readonly mismatched: number;
+}
+
+/** The median of each figure. */
+export function median(rounds: readonly Round[]): Round {
+  const [first] = rounds;
+  if (first === undefined) throw new RangeError("Cannot take a median: there are no rounds");
+  const keys = Object.keys(first) as (keyof Round)[];
+  return Object.fromEntries(keys.map((key) => {
+    const values = rounds.map((round) => round[key]).sort((a, b) => a - b);
+    return [key, values[values.length >> 1] ?? 0];
+  })) as unknown as Round;
+}
+
+/** Everything that stays the same in a run. */
+export interface Bench {
+  readonly options: BenchOptions;
+  readonly program: LoadProgram;
+  /** Says what is going on. */
+  readonly log: (line: string) => void;
+}
+
+let stands = 0;
+
+/** A server that runs, and what is published to it. */
+export class Stand implements AsyncDisposable {
+  readonly #bench: Bench;
+  readonly #variant: Variant;
+  readonly #place: Place;
+  readonly #server: BenchProcess;
+  readonly #streams: number;
+  #publisher: LoadClient | undefined;
+
+  private constructor(bench: Bench, variant: Variant, setup: StandSetup) {
+    this.#bench = bench;
+    this.#variant = variant;
+    this.#place = setup.place;
+    this.#server = setup.server;
+    this.#streams = setup.streams;
+  }
+
+  /** Starts a server and `streams` publishers. */
+  static async start(bench: Bench, variant: Variant, streams: number): Promise<Stand> {
+    const { options, program } = bench;
+    const directory = join(program.directory, `${stands++}-${variant.server}`);
+    await Deno.mkdir(directory);
+    const place = { directory, httpPort: freePort(), rtmpPort: freePort() };
+    const launch = await SERVERS[variant.server].launch(variant, place);
+    const server = new BenchProcess({
+      ...launch,
+      cores: options.serverCores,
+      logFile: join(directory, "server.log"),
+    });
+    const stand = new Stand(bench, variant, { place, server, streams });
+    try {
+      await stand.#listening();
+      await stand.#publish();
+    } catch (error) {
+      await stand[Symbol.asyncDispose]();
+      throw error;
+    }
+    return stand;
+  }
+
+  /** What the server uses. */
+  usage(): Usage {
+    return this.#server.usage();
+  }
+
+  /** Viewers by `protocol`, none of them open yet. */
+  viewers(protocol: Protocol): LoadClient {
+    const url = SERVERS[this.#variant.server].urls[protocol]?.(this.#place);
+    if (url === undefined) {
+      throw new Error(`Cannot watch: ${this.#variant.label} has no ${protocol}`);
+    }
+    const { options, program } = this.#bench;
+    return LoadClient.viewers(program, url, { streams: this.#streams, verify: options.verify });
+  }
+
+  /** Measures for `seconds`. */
+  async round(viewers: LoadClient, seconds: number): Promise<Round> {
+    const publisher = this.#publisher;
+    if (publisher === undefined) throw new Error("Cannot measure: nothing is published");
+    await Promise.all([publisher.begin(), viewers.begin()]);
+    const before = this.usage();
+    const startMs = performance.now();
+    await delay(seconds * 1000);
+    const after = this.usage();
+    const elapsed = (performance.now() - startMs) / 1000;
+    const [published, viewed] = await Promise.all([
+      publisher.end<PublishWindow>(),
+      viewers.end<ViewWindow>(),
+    ]);
+    if (this.#server.ended) throw await this.#death();
+    const cpu = (after.cpuSeconds - before.cpuSeconds) / elapsed;
+    const { latency } = viewed;
+    return {
+      viewers: viewed.viewers,
+      cpu,
+      usPerViewer: viewed.viewers === 0 ? 0 : cpu / viewed.viewers * 1e6,
+      rssMB: after.rssBytes / 1e6,
+      egressMbps: viewed.bytes * 8 / viewed.seconds / 1e6,
+      tagsPerViewer: viewed.tagsPerViewer,
+      lowestTags: viewed.lowest,
+      behind: viewed.behind,
+      lost: viewed.lost,
+      latencyP50: latency.p50 ?? 0,
+      latencyP99: latency.p99 ?? 0,
+      latencyMax: latency.max ?? 0,
+      loadCpu: (published.cpuSeconds + viewed.cpuSeconds) / viewed.seconds,
+      publishP99: published.late.p99 ?? 0,
+      missing: viewed.missing,
+      disorder: viewed.disorder,
+      unstamped: viewed.unstamped,
+      broken: viewed.broken,
+      verified: viewed.verified,
+      mismatched: viewed.mismatched,
+    };
+  }
+
+  /** Ends publishers and server. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#publisher?.[Symbol.asyncDispose]();
+    await this.#server[Symbol.asyncDispose]();
+    const lines = await this.#server.lastLines(3);
+    for (const line of lines) if (line !== "") this.#bench.log(`  server: ${line.slice(0, 200)}`);
+  }
+
+  async #listening(): Promise<void> {
+    const end = performance.now() + LISTEN_MS;
+    const { urls } = SERVERS[this.#variant.server];
+    const ports = [this.#place.rtmpPort];
+    if (urls["http-flv"] !== undefined) ports.push(this.#place.httpPort);
+    for (const port of ports) {
+      while (!await accepts(port)) {
+        if (this.#server.ended) throw await this.#death();
+        if (performance.now() > end) {
+          throw new Error(`Cannot measure: ${this.#variant.label} does not listen`);
+        }
+        await delay(50);
+      }
+    }
+  }
+
+  async #publish(): Promise<void> {
+    const { program } = this.#bench;
+    const publisher = LoadClient.publisher(program, publishUrl(this.#place), this.#streams);
+    this.#publisher = publisher;
+    const { failed } = await publisher.open(this.#streams);
+    if (failed > 0) {
+      const lines = (await publisher.lastLines(3)).join("; ");
+      throw new Error(`Cannot publish: ${failed} of ${this.#streams} failed: ${lines}`);
+    }
+    await delay(PUBLISHED_MS);
+  }
+
+  async #death(): Promise<Error> {
+    const lines = (await this.#server.lastLines(5)).join("; ");
+    return new Error(`Cannot measure: ${this.#variant.label} has ended: ${lines}`);
+  }
+}
+
+interface StandSetup {
+  readonly place: Place;
+  readonly server: BenchProcess;
+  readonly streams: number;
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+async function accepts(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
