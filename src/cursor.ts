@@ -101,9 +101,13 @@ export class Cursor<T extends RingItem> implements Source<T>, Pin {
     return item;
   }
 
-  /** Moves forward to `sequence`; does nothing if the cursor is there or past it. */
-  seek(sequence: number): void {
+  /**
+   * Moves forward to `sequence`, and counts what it passes over unless reading only `begins` there;
+   * does nothing if the cursor is there or past it.
+   */
+  seek(sequence: number, begins = false): void {
     this.#needsKey = false;
+    this.#fresh ||= begins;
     if (sequence > this.sequence) this.#jump(sequence);
     this.#fresh = false;
   }

@@ -29,6 +29,10 @@ export class Interleaver implements Source<MediaFrame> {
   /** Whether the follower goes on while the lead looks for a key. */
   #alone = false;
   #waiter: Waiter | undefined;
+  /** Where the first key of the lead lies that the follower started with. */
+  #startUs: number | undefined;
+  /** Where the newest such key lies: the follower's frames before it are left out. */
+  #fromUs = -Infinity;
   #ended = false;
 
   /** A reader of no track yet. */
@@ -97,14 +101,19 @@ export class Interleaver implements Source<MediaFrame> {
     }
     if (first !== undefined && lead.jumps !== this.#seenJumps) {
       this.#seenJumps = lead.jumps;
-      if (!this.#alone) follower.cursor.seek(follower.ring.find(first.dts));
+      if (!this.#alone) this.#align(follower, first.dts);
       this.#alone = false;
     }
     if (lead.needsKey && !this.#alone && !lead.done) {
       if (!this.#leadIsMissing()) return undefined;
       this.#alone = true;
     }
-    const second = follower.cursor.peek();
+    let second = follower.cursor.peek();
+    if (second !== undefined && second.dts < this.#fromUs) {
+      // It reached the ring after the lead's key, but belongs before it.
+      this.#align(follower, this.#fromUs);
+      second = follower.cursor.peek();
+    }
     const leads = second === undefined || (first !== undefined && this.#precedes(first, second));
     if (!leads) follower.cursor.sequence++;
     else if (first !== undefined) lead.sequence++;
@@ -123,6 +132,14 @@ export class Interleaver implements Source<MediaFrame> {
     this.#waiter = undefined;
     this.#lead?.cursor.close(waiter);
     this.#follower?.cursor.close(waiter);
+  }
+
+  /** Lets the follower go on from the lead's key at `dtsUs`; what is before the start is no loss. */
+  #align({ cursor, ring }: Lane, dtsUs: number): void {
+    this.#startUs ??= dtsUs;
+    this.#fromUs = dtsUs;
+    cursor.seek(ring.find(this.#startUs), true);
+    cursor.seek(ring.find(dtsUs));
   }
 
   /** Whether the lead has never had a frame while the follower has been waiting for long. */

@@ -231,7 +231,7 @@ export class Mux implements Waiter {
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
 class FlushSchedule {
-  readonly waiting = new WakeList();
+  readonly waiting: WakeList = new WakeList();
   readers = 0;
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;

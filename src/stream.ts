@@ -173,7 +173,9 @@ export class Stream {
     this.timeline.restart();
     this.#lastFrameMs = this.#host.nowMs();
     this.#watchPublisher();
-    if (this.#subscribers.size === 0 && this.#idleTimer !== undefined) this.#armIdle();
+    // A delay of 0 is for the subscribers of this publisher, who have not come yet.
+    const rearms = this.#idleTimer !== undefined && this.#autoCloseDelay !== 0;
+    if (this.#subscribers.size === 0 && rearms) this.#armIdle();
   }
 
   /** Told by a publisher that it has ended. */

@@ -133,11 +133,17 @@ export class TimelineTrack {
 
   #start(rawUs: number): Epoch {
     const epoch = this.#timeline.epoch;
-    const offsetUs = (this.#timeline.endUs ?? 0) + this.#frameUs - rawUs;
-    if (!this.#leads && epoch.offsetUs === undefined) return { offsetUs };
-    epoch.offsetUs ??= offsetUs;
+    const endUs = this.#timeline.endUs ?? 0;
+    if (!this.#leads) return this.#startAside(epoch, rawUs, endUs);
+    epoch.offsetUs ??= endUs + this.#frameUs - rawUs;
     this.#keepAhead(epoch, rawUs);
     return epoch;
+  }
+
+  #startAside(epoch: Epoch, rawUs: number, endUs: number): Epoch {
+    const offsetUs = epoch.offsetUs ?? endUs - rawUs;
+    if (rawUs + offsetUs > this.#lastUs) return epoch.offsetUs === undefined ? { offsetUs } : epoch;
+    return { offsetUs: this.#lastUs + this.#frameUs - rawUs };
   }
 
   #jump(from: Epoch, rawUs: number, elapsedUs: number): Epoch {

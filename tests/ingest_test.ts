@@ -9,7 +9,7 @@ import {
 import { concat } from "../src/bytes.ts";
 import type { AudioConfig, VideoConfig } from "../src/codecs/config.ts";
 import { h265Config, parseHvcC } from "../src/codecs/h265.ts";
-import { joinAnnexB, joinLengthPrefixed } from "../src/codecs/nal.ts";
+import { joinAnnexB, joinLengthPrefixed, splitAnnexB } from "../src/codecs/nal.ts";
 import { Engine } from "../src/engine.ts";
 import { EndedError, InvalidDataError } from "../src/errors.ts";
 import type { EngineConfig } from "../src/options.ts";
@@ -138,11 +138,7 @@ for (const [name, fourcc, size] of enhanced) {
 /** A packet of an encoder, which for H.264 and H.265 has start codes, as tracks hold it. */
 function framed(fourcc: string, packet: Uint8Array): Uint8Array {
   if (fourcc !== "avc1" && fourcc !== "hvc1") return packet;
-  const text = Array.from(packet, (byte) => String.fromCharCode(byte)).join("");
-  const nalus = text.split(/\0?\0\0\x01/).filter((nalu) => nalu !== "");
-  return joinLengthPrefixed(
-    nalus.map((nalu) => Uint8Array.from(nalu, (char) => char.charCodeAt(0))),
-  );
+  return joinLengthPrefixed(splitAnnexB(packet));
 }
 
 const opusHead = concat([

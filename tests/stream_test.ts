@@ -533,6 +533,24 @@ Deno.test("Stream.closed settles once, and its tracks end, when the stream ends 
   assertEquals((await publisher.stream.closed).detail, "seen enough");
 });
 
+Deno.test("Stream takes the delay of a publisher that comes while nobody watches", async () => {
+  for (const [autoCloseDelay, endsAfter] of [[2, 2], [-1, Infinity], [0, 9]] as const) {
+    await using rig = new Rig();
+    const first = await rig.engine.publish("live/a", { type: "Test" });
+    (await rig.engine.subscribe("live/a", { type: "Test" })).close();
+    await rig.pass(1);
+    const options = { type: "Test", takeOver: true, autoCloseDelay };
+    const second = await rig.engine.publish("live/a", options);
+    let seconds = 0;
+    while (second.end === undefined && seconds < 30) {
+      await rig.pass(1);
+      seconds++;
+    }
+    assertEquals(seconds, Math.min(endsAfter, 30));
+    assertEquals(first.stream, second.stream);
+  }
+});
+
 Deno.test("Stream discards frames with one line a second, and counts the others", async () => {
   await using rig = new Rig();
   const publisher = await rig.engine.publish("live/a", { type: "Test" });

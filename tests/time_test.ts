@@ -220,6 +220,20 @@ Deno.test("TimelineTrack.map() moves nobody else when the track does not lead", 
   assertEquals(rig.v(50_000), 6080);
 });
 
+Deno.test("TimelineTrack.map() goes on after another publisher's when the track does not lead", () => {
+  const rig = new Rig();
+  const data = (lastUs?: number) =>
+    new TimelineTrack(rig.timeline, { frameUs: 1_000_000, lastUs, leads: false });
+  assertEquals(data().map(5_000_000), 5_000_000);
+  rig.takeOver();
+  assertEquals(data(5_000_000).map(0), 6_000_000);
+  rig.v(20_000);
+  rig.takeOver();
+  assertEquals(data(6_000_000).map(0), 20_000_000);
+  assertEquals(rig.v(0), 20_040);
+  assertEquals(data(6_000_000).map(0), 20_040_000);
+});
+
 Deno.test("TimelineTrack.map() follows a jump of the media when the track does not lead", () => {
   const rig = new Rig();
   const data = new TimelineTrack(rig.timeline, { frameUs: 1_000_000, leads: false });

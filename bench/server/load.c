@@ -1230,11 +1230,14 @@ static void read_commands(void) {
   memmove(text, line, have + 1);
 }
 
-static void drop_late(uint64_t now) {
+static void drop_late(void) {
+  uint64_t now = now_us();
   for (struct connection *c = list.next, *after; c != &list; c = after) {
     after = c->next;
     if (c->counted_start || now - c->opened_us < START_TIMEOUT_US) continue;
-    fail(c, "nothing to see within %d s", START_TIMEOUT_US / 1000000);
+    static const char *const PHASES[] = {"the connection", "a greeting", "a start", "a keyframe"};
+    fail(c, "no end of waiting for %s, %llu bytes came", PHASES[c->phase],
+         (unsigned long long)c->received);
     release(c);
   }
 }
@@ -1312,7 +1315,7 @@ int main(int argc, char **argv) {
       if (next < wait_us) wait_us = next;
     }
     if (now - checked_us > 500000) {
-      drop_late(now);
+      drop_late();
       checked_us = now;
     }
     struct epoll_event events[256];

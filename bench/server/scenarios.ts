@@ -143,6 +143,7 @@ async function fanoutStep({ bench, variant, protocol, base }: Test, count: numbe
     joins = { count: 0, ...firstKey, failed };
     log(`  joins: ${joins.count}, ${failed} failed, ${joins.p50}/${joins.p99} ms`);
   }
+  await stand.logComplaints();
   for (const line of await viewers.lastLines(3)) if (line !== "") log(`  ${line}`);
   return {
     ...base,
@@ -174,6 +175,7 @@ async function* stalled({ bench, variant, protocol, base }: Test): AsyncGenerato
     await delay(options.stallSeconds * 1000);
     const after = await stand.round(viewers, options.seconds);
     log(`  after:  ${describe(after)}`);
+    await stand.logComplaints();
     yield {
       ...base,
       scenario: "stalled",

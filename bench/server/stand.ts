@@ -17,6 +17,8 @@ const LISTEN_MS = 30_000;
 /** From the start of the publishers to the first viewers: a keyframe has come by then. */
 const PUBLISHED_MS = 3000;
 
+const COMPLAINT = /warn|wrn|err|fail|fatal|panic|exception/i;
+
 /** The figures of one round; CPU in seconds a second. */
 export interface Round {
   readonly viewers: number;
@@ -162,12 +164,17 @@ export class Stand implements AsyncDisposable {
     };
   }
 
+  /** Says what the server has complained about so far. */
+  async logComplaints(): Promise<void> {
+    const lines = await this.#server.lastLines(200);
+    const complaints = lines.filter((line) => COMPLAINT.test(line));
+    for (const line of complaints.slice(-3)) this.#bench.log(`  server: ${line.slice(0, 200)}`);
+  }
+
   /** Ends publishers and server. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#publisher?.[Symbol.asyncDispose]();
     await this.#server[Symbol.asyncDispose]();
-    const lines = await this.#server.lastLines(3);
-    for (const line of lines) if (line !== "") this.#bench.log(`  server: ${line.slice(0, 200)}`);
   }
 
   async #listening(): Promise<void> {

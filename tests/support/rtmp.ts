@@ -142,12 +142,10 @@ export class RtmpClient implements AsyncDisposable {
   static async open(url: string, caCerts?: string[]): Promise<RtmpClient> {
     const { protocol, hostname, port } = new URL(url.replace("rtmp", "http"));
     const address = { hostname: hostname.replace(/[[\]]/g, ""), port: Number(port) };
-    if (caCerts !== undefined && protocol === "https:") {
-      return new RtmpClient(await Deno.connectTls({ ...address, caCerts }));
-    }
     const conn = await Deno.connect(address);
     conn.setNoDelay(true);
-    return new RtmpClient(conn);
+    if (caCerts === undefined || protocol !== "https:") return new RtmpClient(conn);
+    return new RtmpClient(await Deno.startTls(conn, { hostname: address.hostname, caCerts }));
   }
 
   /** Opens a connection and shakes hands. */
@@ -330,7 +328,9 @@ export class RtmpClient implements AsyncDisposable {
       () => this.media.length >= from + count || this.isClosed,
     );
     this.#taken = from + count;
-    return this.media.slice(from, from + count);
+    const taken = this.media.slice(from, from + count);
+    if (taken.length < count) throw new Error(`Closed after ${taken.length} of ${count} frames`);
+    return taken;
   }
 
   /** Publishes both sequence headers, after metadata that say that nothing else comes. */

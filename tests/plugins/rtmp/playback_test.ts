@@ -49,6 +49,23 @@ Deno.test("Playback starts at the newest keyframe and gives all players the same
   );
 });
 
+Deno.test("Playback uses the message stream that its player made", async () => {
+  await using server = await startRtmp();
+  await using publisher = await RtmpClient.publish(server.url, "a");
+  await using first = await RtmpClient.play(server.url, "a");
+  await using second = await RtmpClient.connect(server.url);
+  await second.createStream();
+  await second.createStream();
+  await second.command("play", ["a"], 2);
+  await second.status("NetStream.Play.Start");
+  await publisher.pushHeaders();
+  await publisher.pushFrames("Kv");
+  const ids = async (player: RtmpClient) =>
+    new Set((await player.take(4)).map(({ streamId }) => streamId));
+  assertEquals(await ids(first), new Set([1]));
+  assertEquals(await ids(second), new Set([2]));
+});
+
 Deno.test("Playback waits for its publisher, and fails where none comes in time", async () => {
   await using server = await startRtmp({}, { OnDemandPublishTimeout: 0.3 });
   let asked = 0;
@@ -217,6 +234,7 @@ Deno.test("Playback ends for a paused player, too", async () => {
   await publisher.command("deleteStream", [1]);
   await player.status("NetStream.Play.UnpublishNotify");
   await player.closed;
+  assertEquals(player.media.length, 3);
 });
 
 Deno.test("Playback.select() turns audio and video off and on", async () => {

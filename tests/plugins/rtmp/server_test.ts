@@ -2,11 +2,18 @@ import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes }
 import { delay } from "@std/async/delay";
 import { ConfigError } from "../../../src/config.ts";
 import { PluginError } from "../../../src/plugin.ts";
+import { joinLengthPrefixed } from "../../../src/codecs/nal.ts";
+import { frameBody, slice } from "../../support/frames.ts";
 import { eventually, kindOf, RtmpClient, startRtmp } from "../../support/rtmp.ts";
 
 const folder = new URL("../../fixtures/rtmp/", import.meta.url).pathname;
 const Cert = `${folder}cert.pem`;
 const Key = `${folder}key.pem`;
+
+/** The body of a video message that fills the buffers of a socket. */
+function largeKeyframe(): Uint8Array {
+  return frameBody("avc1", joinLengthPrefixed([slice(true, 0, 4_000_000)]), { key: true });
+}
 
 Deno.test("rtmp serves RTMPS beside RTMP", async () => {
   await using server = await startRtmp({ Cert, Key, TLSPort: 0 });
@@ -23,6 +30,24 @@ Deno.test("rtmp serves RTMPS beside RTMP", async () => {
   await publisher.command("deleteStream", [1]);
   await other.status("NetStream.Play.UnpublishNotify");
   await other.closed;
+});
+
+Deno.test("rtmp cuts off a viewer over RTMPS that does not read", async () => {
+  await using server = await startRtmp({ Cert, Key, TLSPort: 0, WriteTimeout: 0.2 });
+  const caCerts = [await Deno.readTextFile(Cert)];
+  await using publisher = await RtmpClient.publish(server.url, "a");
+  await publisher.setChunkSize(1 << 20);
+  await using player = await RtmpClient.play(server.urls[1] ?? "", "a", { caCerts });
+  await publisher.pushHeaders();
+  await publisher.pushFrames("K");
+  await player.take(3);
+  player.hold(true);
+  for (let ms = 100; ms < 4000 && server.reasons.length === 0; ms += 100) {
+    await publisher.send(9, largeKeyframe(), { timestampMs: ms });
+    await delay(20);
+  }
+  assertEquals(server.reasons, ["it took nothing for 0.2 s"]);
+  assertEquals(server.engine.subscribers.size, 0);
 });
 
 Deno.test("rtmp ends a connection to RTMPS that speaks plain RTMP", async () => {
@@ -66,9 +91,9 @@ Deno.test("rtmp ends within a second for peers that neither read nor close", asy
   await publisher.pushFrames("K");
   await player.take(3);
   player.hold(true);
-  const nalu = new Uint8Array(4_000_000).fill(0xaa);
-  nalu.set([0x17, 1, 0, 0, 0, 0, 0x3d, 0x08, 0xf7, 0x65]);
-  for (let ms = 100; ms < 500; ms += 100) await publisher.send(9, nalu, { timestampMs: ms });
+  for (let ms = 100; ms < 500; ms += 100) {
+    await publisher.send(9, largeKeyframe(), { timestampMs: ms });
+  }
   await delay(50);
   const before = performance.now();
   await server.plugins.unload("RTMP");

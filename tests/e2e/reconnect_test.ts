@@ -1,0 +1,234 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import type { Publisher as Holder } from "../../src/publisher.ts";
+import type { Stream } from "../../src/stream.ts";
+import {
+  assertSamePackets,
+  type Clip,
+  type ClipOptions,
+  makeClip,
+  play,
+  type PlayedPacket,
+  type Player,
+  publish,
+} from "../support/ffmpeg.ts";
+import { PROTOCOLS, startServer, type TestServer } from "../support/server.ts";
+import {
+  assertRising,
+  assertToEnd,
+  identify,
+  identities,
+  KINDS,
+  publishAndStay,
+  standing,
+  streamOf,
+  takeTo,
+  untilArrived,
+  within,
+} from "./viewing.ts";
+
+const PATH = "live/a";
+const FIRST: ClipOptions = { bFrames: 1 };
+/** Nothing of it is equal to anything of the first one. */
+const SECOND: ClipOptions = {
+  videoSource: "testsrc",
+  audioSource: "aevalsrc=0.2*sin(2*PI*(900-20*t)*t)",
+};
+
+for (const protocol of PROTOCOLS) {
+  Deno.test(`Viewers stay when a publisher by ${protocol} is killed and comes back`, async () => {
+    const [first, second] = await clips();
+    await using server = await startServer();
+    const url = server.url(protocol, PATH);
+    const viewers = watchAll(server, first, standing(second));
+    await using killed = publish(url, first, { speed: 2, loops: Infinity });
+    const stream = await streamOf(server, PATH);
+    const holder = await holderOf(stream);
+    await viewers.begun;
+    const subscribers = [...server.engine.subscribers.keys()];
+    await killed.kill();
+    assertEquals((await within(holder.closed, "publisher's end")).code, "lost");
+    assertEquals(stream.state, "waiting");
+
+    await using _back = publishAndStay(url, second, { speed: 4 });
+    for (const received of await viewers.received) assertContinued(received, first, second);
+    assertEquals([...server.engine.subscribers.keys()], subscribers);
+    assertEquals(server.engine.getStream(PATH), stream);
+  });
+
+  Deno.test(`A publisher by rtmp takes over from one by ${protocol} without a break`, async () => {
+    const [first, second] = await clips();
+    await using server = await startServer({ rtmp: { TakeOver: true } });
+    const viewers = watchAll(server, first, standing(second));
+    await using old = publish(server.url(protocol, PATH), first, { speed: 2, loops: Infinity });
+    const stream = await streamOf(server, PATH);
+    const holder = await holderOf(stream);
+    await viewers.begun;
+    const subscribers = [...server.engine.subscribers.keys()];
+
+    await using _taker = publishAndStay(server.url("rtmp", PATH), second, { speed: 4 });
+    assertEquals((await within(holder.closed, "end of the old publisher")).code, "replaced");
+    await assertRejects(() => within(old.done, "end of the old client"), Error, "Cannot write");
+    for (const received of await viewers.received) assertContinued(received, first, second);
+    assertEquals([...server.engine.subscribers.keys()], subscribers);
+  });
+
+  Deno.test(`Viewers end in good order when a publisher by ${protocol} stays away`, async () => {
+    const clip = await makeClip(FIRST);
+    await using server = await startServer({ engine: { ReconnectTimeout: 0.3 } });
+    const url = server.url(protocol, PATH);
+    await using killed = publishAndStay(url, clip, { speed: 4 });
+    const stream = await streamOf(server, PATH);
+    const viewers = PROTOCOLS.map((by) => watchToEnd(server.url(by, PATH)));
+    const bytes = fetchToEnd(server.url("http", PATH));
+    await untilArrived(stream, standing(clip));
+    await untilViewers(server, 3);
+    await killed.kill();
+    assertEquals((await within(stream.closed, "stream's end")).code, "lost");
+    for (const received of await Promise.all(viewers)) assertToEnd(standing(clip), received);
+    // It rejects if the body of the answer breaks off.
+    await bytes;
+    assertEquals(server.engine.subscribers.size, 0);
+  });
+}
+
+Deno.test("Viewers end in good order, at once and with the last packet, when a publisher stops", async () => {
+  const clip = await makeClip(FIRST);
+  await using server = await startServer();
+  const viewers = PROTOCOLS.map((by) => watchToEnd(server.url(by, PATH)));
+  await using publisher = publish(server.url("rtmp", PATH), clip, { speed: 4 });
+  const stream = await streamOf(server, PATH);
+  const bytes = fetchToEnd(server.url("http", PATH));
+  await publisher.done;
+  assertEquals((await within(stream.closed, "stream's end")).code, "ended");
+  for (const received of await Promise.all(viewers)) assertToEnd(clip, received);
+  await bytes;
+});
+
+for (const protocol of PROTOCOLS) {
+  Deno.test(`A second publisher is refused and does no harm to the one by ${protocol}`, async () => {
+    const [first, second] = await clips();
+    await using server = await startServer();
+    const viewers = PROTOCOLS.map((by) => watch(server.url(by, PATH), first));
+    const url = server.url(protocol, PATH);
+    await using publisher = publish(url, first, { speed: 2, loops: Infinity });
+    const stream = await streamOf(server, PATH);
+    const holder = await holderOf(stream);
+
+    await using refused = publish(server.url("rtmp", PATH), second, { speed: 4 });
+    const error = await assertRejects(() => within(refused.started, "refusal"), Error);
+    assertStringIncludes(error.message, "Cannot publish");
+    const response = await fetch(server.url("http", PATH), {
+      method: "POST",
+      body: Uint8Array.of(0x46, 0x4c, 0x56, 1, 5, 0, 0, 0, 9, 0, 0, 0, 0),
+    });
+    assertEquals(response.status, 409);
+    assertStringIncludes((await response.json()).error, PATH);
+
+    for (const received of await Promise.all(viewers)) assertToEnd(first, received);
+    assertEquals(stream.publisher, holder);
+    assertEquals(holder.end, undefined);
+    await publisher.kill();
+  });
+}
+
+function clips(): Promise<[Clip, Clip]> {
+  return Promise.all([makeClip(FIRST), makeClip(SECOND)]);
+}
+
+/** The stream's publisher, who may just be about to begin. */
+function holderOf(stream: Stream): Promise<Holder> {
+  assert(stream.publisher);
+  return Promise.resolve(stream.publisher);
+}
+
+/** Viewers by all protocols: the first clip in a loop, then the second one to its end. */
+function watchAll(
+  server: TestServer,
+  first: Clip,
+  second: Clip,
+): { readonly begun: Promise<unknown>; readonly received: Promise<PlayedPacket[][]> } {
+  const both = PROTOCOLS.map((protocol) => {
+    const begun = Promise.withResolvers<void>();
+    const received = (async () => {
+      await using player = await play(server.url(protocol, PATH));
+      const before = await player.take({ videoPackets: 12 });
+      begun.resolve();
+      return [...before, ...await takeBoth(player, first, second)];
+    })();
+    received.catch(begun.reject);
+    return { begun: begun.promise, received };
+  });
+  return {
+    begun: Promise.all(both.map(({ begun }) => begun)),
+    received: Promise.all(both.map(({ received }) => received)),
+  };
+}
+
+async function takeBoth(player: Player, first: Clip, second: Clip): Promise<PlayedPacket[]> {
+  const seen: PlayedPacket[] = [];
+  const spy = {
+    async read() {
+      const packet = await player.read();
+      if (packet) seen.push(packet);
+      return packet;
+    },
+  };
+  await takeTo(spy, second);
+  assert(first.video, "it has video");
+  return seen.filter(({ kind }) => kind !== "data");
+}
+
+async function watch(url: string, clip: Clip): Promise<PlayedPacket[]> {
+  await using player = await play(url);
+  return await takeTo(player, clip);
+}
+
+/** Fails unless a viewer got the first clip, then all of the second one on the same timeline. */
+function assertContinued(received: readonly PlayedPacket[], first: Clip, second: Clip): void {
+  assertRising(received);
+  const isSecond = membership(second);
+  const before = received.filter((packet) => !isSecond(packet));
+  const after = received.filter(isSecond);
+  assertSamePackets(first, before, { loops: 100 });
+  const { offsetMs } = assertToEnd(standing(second), after);
+  // One frame on, not as much later as the publisher was away.
+  for (const kind of KINDS) {
+    const [next] = after.filter((packet) => packet.kind === kind);
+    const last = before.findLast((packet) => packet.kind === kind);
+    assert(next && last);
+    assert(next.dtsMs - last.dtsMs < 150, `${kind} goes on after ${next.dtsMs - last.dtsMs} ms`);
+  }
+  assertEquals(offsetMs.video, offsetMs.audio);
+}
+
+/** Whether a packet is one of a clip. */
+function membership(clip: Clip): (packet: PlayedPacket) => boolean {
+  const sets = new Map([...identities(clip)].map(([kind, all]) => [kind as string, new Set(all)]));
+  return (packet) => sets.get(packet.kind)?.has(identify(packet, packet.codec)) ?? false;
+}
+
+async function watchToEnd(url: string): Promise<PlayedPacket[]> {
+  await using player = await play(url);
+  return await player.take({});
+}
+
+async function fetchToEnd(url: string): Promise<number> {
+  const response = await fetch(url);
+  assertEquals(response.status, 200);
+  return (await within(response.arrayBuffer(), "end of the body")).byteLength;
+}
+
+/** Waits until so many have subscribed. */
+async function untilViewers({ engine }: TestServer, count: number): Promise<void> {
+  const enough = Promise.withResolvers<void>();
+  const check = () => {
+    if (engine.subscribers.size >= count) enough.resolve();
+  };
+  engine.addEventListener("subscribe", check);
+  check();
+  try {
+    await within(enough.promise, `${count} subscribers`);
+  } finally {
+    engine.removeEventListener("subscribe", check);
+  }
+}
