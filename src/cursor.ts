@@ -2,14 +2,14 @@
 
 import { LaggedError } from "./errors.ts";
 import type { Pin, Ring, RingItem } from "./ring.ts";
-import type { Waiter } from "./wake_list.ts";
+import { Place, type Waiter } from "./wake_list.ts";
 
 /**
  * How a reader starts and what it does when it is too slow.
  *
- * - `live`: from the newest key; drops to the newest key.
- * - `oldest`: from the oldest key kept; drops to the newest key.
- * - `record`: from the newest key; never drops, and fails with a {@linkcode LaggedError} where the
+ * - `live`: from the newest key at its first read; drops to the newest key.
+ * - `oldest`: from the oldest key kept at its first read; drops to the newest key.
+ * - `record`: from the newest key when it is made, else from the next one; never drops, and fails with a {@linkcode LaggedError} where the
  *   ring's bounds overtake it. While it is late the ring keeps all that its bounds allow.
  */
 export type ReadMode = "live" | "oldest" | "record";
@@ -50,15 +50,20 @@ export class Cursor<T extends RingItem> implements Source<T>, Pin {
   readonly #ring: Ring<T>;
   readonly #mode: ReadMode;
   readonly #maxLagUs: number;
+  readonly #place: Place;
+  /** The key at which a recorder starts; −1 if it takes the next one. */
+  readonly #startKey: number;
   #needsKey = true;
   #fresh = true;
 
   /** A cursor at the start that `options` name. */
   constructor(ring: Ring<T>, options: ReadOptions = {}) {
     this.#ring = ring;
+    this.#place = new Place(ring.waiting);
     this.#mode = options.mode ?? "live";
     this.#maxLagUs = (options.maxLagMs ?? Infinity) * 1000;
     this.sequence = ring.tail;
+    this.#startKey = ring.newestKey;
     if (this.#mode === "record") ring.pin(this);
   }
 
@@ -114,18 +119,18 @@ export class Cursor<T extends RingItem> implements Source<T>, Pin {
 
   /** Wakes `waiter` when there is more in the ring. */
   wait(waiter: Waiter): void {
-    this.#ring.waiting.add(waiter);
+    this.#place.wait(waiter);
   }
 
   /** Lets go of the ring. */
   close(waiter?: Waiter): void {
     this.#ring.unpin(this);
-    if (waiter) this.#ring.waiting.delete(waiter);
+    if (waiter) this.#place.leave();
   }
 
   #findKey(): boolean {
     const ring = this.#ring;
-    const key = this.#fresh && this.#mode === "oldest" ? ring.oldestKey : ring.newestKey;
+    const key = this.#fresh ? this.#firstKey() : ring.newestKey;
     if (key < this.sequence) {
       this.#jump(ring.head);
       return false;
@@ -134,6 +139,15 @@ export class Cursor<T extends RingItem> implements Source<T>, Pin {
     this.#needsKey = false;
     this.#fresh = false;
     return true;
+  }
+
+  #firstKey(): number {
+    const ring = this.#ring;
+    if (this.#mode === "live") return ring.newestKey;
+    if (this.#mode === "oldest") return ring.keyFrom(ring.tail);
+    if (this.#startKey < 0) return ring.keyFrom(this.sequence);
+    if (this.#startKey < ring.tail) throw new LaggedError(ring.tail - this.#startKey);
+    return this.#startKey;
   }
 
   #fallBehind(): void {

@@ -6,7 +6,7 @@ import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
 import type { MediaFrame } from "./frame.ts";
 import { Interleaver } from "./interleave.ts";
 import { Ring, type RingItem } from "./ring.ts";
-import { type Waiter, WakeList } from "./wake_list.ts";
+import { Place, type Waiter, WakeList } from "./wake_list.ts";
 
 /** The decoder configurations that a format has to announce. */
 export interface FormatTracks {
@@ -306,6 +306,7 @@ interface MuxReaderInit {
 /** One viewer of a mux: gives batches, each beginning and ending with whole items. */
 export class MuxReader implements Source<Batch> {
   readonly #schedule: FlushSchedule;
+  readonly #place: Place;
   readonly #cursor: Cursor<MuxItem>;
   readonly #error: () => unknown;
   readonly #onClose: () => void;
@@ -316,6 +317,7 @@ export class MuxReader implements Source<Batch> {
   /** Made by {@linkcode Mux.read}. */
   constructor(init: MuxReaderInit) {
     this.#schedule = init.schedule;
+    this.#place = new Place(init.schedule.waiting);
     this.#cursor = new Cursor(init.ring, init.options);
     this.#error = init.error;
     this.#onClose = init.onClose;
@@ -349,7 +351,7 @@ export class MuxReader implements Source<Batch> {
 
   /** Wakes `waiter` at the next flush. */
   wait(waiter: Waiter): void {
-    this.#schedule.waiting.add(waiter);
+    this.#place.wait(waiter);
   }
 
   /** Leaves the mux. */
@@ -357,7 +359,7 @@ export class MuxReader implements Source<Batch> {
     if (this.#closed) return;
     this.#closed = true;
     this.#cursor.close();
-    if (waiter) this.#schedule.waiting.delete(waiter);
+    if (waiter) this.#place.leave();
     this.#onClose();
   }
 

@@ -34,6 +34,7 @@ export interface Pin {
 }
 
 const INITIAL_SLOTS = 64;
+const RESOLVED = Promise.resolve();
 
 /**
  * A bounded history of items with ever-growing sequence numbers.
@@ -86,16 +87,6 @@ export class Ring<T extends RingItem> {
     return this.#newestKey >= this.#tail ? this.#newestKey : -1;
   }
 
-  /** Sequence number of the oldest key kept; −1 if there is none. */
-  get oldestKey(): number {
-    const newest = this.newestKey;
-    if (newest < 0) return -1;
-    for (let sequence = this.#tail; sequence < newest; sequence++) {
-      if (this.at(sequence)?.key) return sequence;
-    }
-    return newest;
-  }
-
   /** Bytes kept. */
   get bytes(): number {
     return this.#bytes;
@@ -110,6 +101,15 @@ export class Ring<T extends RingItem> {
   at(sequence: number): T | undefined {
     if (sequence < this.#tail || sequence >= this.#head) return undefined;
     return this.#items[sequence & this.#mask];
+  }
+
+  /** Sequence number of the first key kept from `sequence` on; −1 if there is none. */
+  keyFrom(sequence: number): number {
+    const newest = this.newestKey;
+    for (let at = Math.max(sequence, this.#tail); at <= newest; at++) {
+      if (this.at(at)?.key) return at;
+    }
+    return -1;
   }
 
   /** Bytes of the item numbered `sequence`; 0 if it is not kept. */
@@ -170,13 +170,15 @@ export class Ring<T extends RingItem> {
     this.#wakeSoon();
   }
 
+  readonly #wake = () => {
+    this.#waking = false;
+    this.waiting.wake();
+  };
+
   #wakeSoon(): void {
     if (this.#waking || this.waiting.size === 0) return;
     this.#waking = true;
-    queueMicrotask(() => {
-      this.#waking = false;
-      this.waiting.wake();
-    });
+    RESOLVED.then(this.#wake);
   }
 
   #evict(newestDts: number): void {

@@ -29,6 +29,8 @@ interface Epoch {
 const JUMP_FRAMES = 10;
 /** Forward steps of up to so much more than the wall clock saw pass are never a jump. */
 const JUMP_SLACK_US = 1_000_000;
+/** Steps back of less than this are no new clock: they move the tracks on together, in place. */
+const MAX_GLITCH_US = 500_000;
 /** Longest step taken for a frame's duration. */
 const MAX_FRAME_US = 1_000_000;
 /** How far apart two tracks of one publisher may lie and still be taken for one clock's. */
@@ -118,9 +120,11 @@ export class TimelineTrack {
       const limit = Math.max(JUMP_FRAMES * this.#frameUs, elapsedUs + JUMP_SLACK_US);
       // A track that was silent while others went on, such as video of a still screen, catches up.
       const aheadUs = rawUs + (epoch.offsetUs ?? 0) - (this.#timeline.endUs ?? 0);
-      const jumps = step <= -this.#frameUs || (step > limit && aheadUs > limit);
-      if (jumps) epoch = this.#jump(epoch, rawUs, elapsedUs);
-      else if (step > 0 && step < MAX_FRAME_US) this.#frameUs = step;
+      if (step <= -MAX_GLITCH_US || (step > limit && aheadUs > limit)) {
+        epoch = this.#jump(epoch, rawUs, elapsedUs);
+      } else if (step <= -this.#frameUs) {
+        this.#keepAhead(epoch, rawUs);
+      } else if (step > 0 && step < MAX_FRAME_US) this.#frameUs = step;
     }
     this.#epoch = epoch;
     const us = Math.max(rawUs + (epoch.offsetUs ?? 0), this.#lastUs);

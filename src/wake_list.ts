@@ -2,36 +2,60 @@
 
 /** A reader that waits without a promise: it is woken by one call. */
 export interface Waiter {
-  /** Called once after {@linkcode WakeList.add}; it must not throw. */
+  /** Called once after {@linkcode Place.wait}; it must not throw. */
   wake(): void;
+}
+
+/**
+ * A reader's place among those that wait, one a reader and list.
+ *
+ * Waiting twice is waiting once: the links are in the place itself, so that neither waiting, nor
+ * waking, nor leaving allocates or searches.
+ */
+export class Place {
+  readonly #list: WakeList;
+  waiter: Waiter | undefined;
+  round = 0;
+  previous: Place | undefined;
+  next: Place | undefined;
+
+  /** A place that does not wait yet. */
+  constructor(list: WakeList) {
+    this.#list = list;
+  }
+
+  /** Wakes `waiter` at the next {@linkcode WakeList.wake}. */
+  wait(waiter: Waiter): void {
+    if (this.waiter === undefined) this.#list.append(this);
+    this.waiter = waiter;
+  }
+
+  /** Stops waiting. */
+  leave(): void {
+    if (this.waiter === undefined) return;
+    this.waiter = undefined;
+    this.#list.remove(this);
+  }
 }
 
 /**
  * The readers that have read everything and wait for more.
  *
- * An entry lasts for one wake-up. A reader that is woken and still finds nothing adds itself again,
- * which takes effect at the next wake-up.
+ * A place waits for one wake-up. A reader that is woken and still finds nothing waits again, which
+ * takes effect at the next wake-up.
  */
 export class WakeList {
-  #waiting = new Set<Waiter>();
-  #spare = new Set<Waiter>();
+  #first: Place | undefined;
+  #last: Place | undefined;
+  #round = 0;
   #waking = false;
   #again = false;
 
+  #size = 0;
+
   /** Readers that wait. */
   get size(): number {
-    return this.#waiting.size;
-  }
-
-  /** Wakes `waiter` at the next {@linkcode WakeList.wake}. */
-  add(waiter: Waiter): void {
-    this.#waiting.add(waiter);
-  }
-
-  /** Forgets `waiter`. */
-  delete(waiter: Waiter): void {
-    this.#waiting.delete(waiter);
-    this.#spare.delete(waiter);
+    return this.#size;
   }
 
   /** Wakes everyone that waits now; called by a waiter that is woken, once all of them are. */
@@ -43,12 +67,40 @@ export class WakeList {
     this.#waking = true;
     do {
       this.#again = false;
-      const woken = this.#waiting;
-      this.#waiting = this.#spare;
-      this.#spare = woken;
-      for (const waiter of woken) waiter.wake();
-      woken.clear();
+      this.#round++;
+      // Places of this round are of readers that were woken and wait again.
+      for (
+        let place = this.#first;
+        place !== undefined && place.round !== this.#round;
+        place = this.#first
+      ) {
+        const waiter = place.waiter;
+        place.leave();
+        waiter?.wake();
+      }
     } while (this.#again);
     this.#waking = false;
+  }
+
+  /** Called by {@linkcode Place.wait}. */
+  append(place: Place): void {
+    place.round = this.#round;
+    this.#size++;
+    place.previous = this.#last;
+    if (this.#last === undefined) this.#first = place;
+    else this.#last.next = place;
+    this.#last = place;
+  }
+
+  /** Called by {@linkcode Place.leave}. */
+  remove(place: Place): void {
+    const { previous, next } = place;
+    this.#size--;
+    if (previous === undefined) this.#first = next;
+    else previous.next = next;
+    if (next === undefined) this.#last = previous;
+    else next.previous = previous;
+    place.previous = undefined;
+    place.next = undefined;
   }
 }

@@ -254,3 +254,15 @@ Deno.test("Cursor gives every item from its first on, or throws, when it records
     { seed: 3, numRuns: 100 },
   );
 });
+
+Deno.test("Cursor starts at the key that was newest when it was made when it records", () => {
+  const ring = new Ring<RingItem>();
+  const write = (ms: number, key: boolean) => ring.write({ dts: ms * 1000, key }, 1);
+  write(0, true);
+  write(40, false);
+  const [recorder, viewer] = [new Cursor(ring, { mode: "record" }), new Cursor(ring)];
+  write(80, true);
+  write(120, false);
+  assertEquals([recorder.next()?.dts, viewer.next()?.dts], [0, 80_000]);
+  assertEquals([recorder.dropped, viewer.dropped], [0, 0]);
+});

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Ring, type RingItem, type RingOptions } from "../src/ring.ts";
+import { Place } from "../src/wake_list.ts";
 import { turns } from "./support/reading.ts";
 
 interface Item extends RingItem {
@@ -25,12 +26,12 @@ function held(ring: Ring<Item>): number[] {
 
 Deno.test("Ring.write() numbers items from 0 and keeps each where its number says", () => {
   const ring = new Ring<Item>();
-  assertEquals([ring.head, ring.tail, ring.newestKey, ring.oldestKey], [0, 0, -1, -1]);
+  assertEquals([ring.head, ring.tail, ring.newestKey, ring.keyFrom(0)], [0, 0, -1, -1]);
   assertEquals(ring.newest(), undefined);
   fill(ring, "K0 1 2 K3", 7);
   assertEquals(held(ring), [0, 1, 2, 3]);
   assertEquals([ring.head, ring.tail, ring.bytes], [4, 0, 28]);
-  assertEquals([ring.newestKey, ring.oldestKey], [3, 0]);
+  assertEquals([ring.newestKey, ring.keyFrom(0)], [3, 0]);
   assertEquals([ring.at(-1), ring.at(4)], [undefined, undefined]);
   assertEquals([ring.size(3), ring.size(4)], [7, 0]);
   assertEquals(ring.newest()?.id, 3);
@@ -67,7 +68,7 @@ for (const [name, options, bytes, expected] of bounds) {
     fill(ring, "K0 1 2 3 4 5 6 7 8 9", bytes);
     assertEquals(held(ring), expected);
     assertEquals(ring.bytes, expected.length * bytes);
-    assertEquals([ring.newestKey, ring.oldestKey], [-1, -1]);
+    assertEquals([ring.newestKey, ring.keyFrom(0)], [-1, -1]);
     fill(ring, "K10");
     assertEquals(ring.newestKey, 10);
   });
@@ -121,10 +122,10 @@ Deno.test("Ring.write() wakes waiters once a turn, in a microtask, whatever was 
   const waiter = {
     wake() {
       woken++;
-      ring.waiting.add(waiter);
+      new Place(ring.waiting).wait(waiter);
     },
   };
-  ring.waiting.add(waiter);
+  new Place(ring.waiting).wait(waiter);
   fill(ring, "K0 1 2");
   assertEquals(woken, 0);
   await turns();
@@ -142,11 +143,11 @@ Deno.test("Ring.write() wakes again when a waiter writes while it is woken", asy
   const waiter = {
     wake() {
       heads.push(ring.head);
-      ring.waiting.add(waiter);
+      new Place(ring.waiting).wait(waiter);
       if (ring.head < 3) fill(ring, "9");
     },
   };
-  ring.waiting.add(waiter);
+  new Place(ring.waiting).wait(waiter);
   fill(ring, "K0");
   await turns();
   assertEquals(heads, [1, 2, 3]);
@@ -155,7 +156,7 @@ Deno.test("Ring.write() wakes again when a waiter writes while it is woken", asy
 Deno.test("Ring.close() wakes the waiters once, and write() throws after it", async () => {
   const ring = new Ring<Item>();
   let woken = 0;
-  ring.waiting.add({ wake: () => void woken++ });
+  new Place(ring.waiting).wait({ wake: () => void woken++ });
   ring.close();
   ring.close();
   await turns();
@@ -216,7 +217,7 @@ Deno.test("Ring keeps just what a naive model keeps, whatever is written", () =>
         assertEquals(held(ring), ids);
         assertEquals(ring.bytes, model.items.reduce((sum, item) => sum + item.bytes, 0));
         assertEquals(ring.newestKey, model.items.findLast((item) => item.key)?.id ?? -1);
-        assertEquals(ring.oldestKey, model.items.find((item) => item.key)?.id ?? -1);
+        assertEquals(ring.keyFrom(0), model.items.find((item) => item.key)?.id ?? -1);
         const probe = dts - bound.historyUs;
         assertEquals(
           ring.find(probe),

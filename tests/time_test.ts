@@ -109,6 +109,18 @@ for (const [name, to] of [["back", 0], ["forward", 900_000]] as const) {
   }
 }
 
+Deno.test("TimelineTrack.map() keeps the offset when one track steps back by some frames", () => {
+  const rig = new Rig();
+  for (const ms of [0, 40, 80, 120, 160, 200]) {
+    rig.v(ms);
+    rig.a(ms);
+  }
+  // The audio's clock is set back by 150 ms and goes on from there; so does the video's, later.
+  const [sound, picture] = [rig.a(90), rig.v(240)];
+  assertEquals([sound, picture - sound], [240, 150]);
+  assertEquals(rig.v(130) - rig.a(130), 0);
+});
+
 Deno.test("TimelineTrack.map() keeps a pause that the wall clock saw too", () => {
   const rig = new Rig();
   rig.v(0);

@@ -1,65 +1,85 @@
 import { assertEquals } from "@std/assert";
-import { WakeList } from "../src/wake_list.ts";
+import { Place, WakeList } from "../src/wake_list.ts";
 
-Deno.test("WakeList.wake() wakes each waiter once when it was added twice", () => {
+Deno.test("WakeList.wake() wakes each place once when it waits twice", () => {
   const list = new WakeList();
   let woken = 0;
-  const waiter = { wake: () => void woken++ };
-  list.add(waiter);
-  list.add(waiter);
+  const place = new Place(list);
+  place.wait({ wake: () => void woken++ });
+  place.wait({ wake: () => void (woken += 10) });
+  assertEquals(list.size, 1);
   list.wake();
   list.wake();
-  assertEquals(woken, 1);
-  assertEquals(list.size, 0);
+  assertEquals([woken, list.size], [10, 0]);
 });
 
-Deno.test("WakeList.wake() leaves a waiter that adds itself again to the next wake-up", () => {
+Deno.test("WakeList.wake() leaves a place that waits again to the next wake-up", () => {
   const list = new WakeList();
+  const place = new Place(list);
   let woken = 0;
   const waiter = {
     wake() {
       woken++;
-      list.add(waiter);
+      place.wait(waiter);
     },
   };
-  list.add(waiter);
+  place.wait(waiter);
   for (let round = 1; round <= 5; round++) {
     list.wake();
     assertEquals([woken, list.size], [round, 1]);
   }
 });
 
-Deno.test("WakeList.delete() keeps a waiter from being woken when it is called by another one", () => {
+Deno.test("Place.leave() keeps a waiter from being woken when it is called by another one", () => {
   const list = new WakeList();
+  const [first, second] = [new Place(list), new Place(list)];
   const woken: string[] = [];
-  const second = { wake: () => void woken.push("second") };
-  list.add({
+  first.wait({
     wake() {
       woken.push("first");
-      list.delete(second);
+      second.leave();
     },
   });
-  list.add(second);
+  second.wait({ wake: () => void woken.push("second") });
   list.wake();
   list.wake();
-  assertEquals(woken, ["first"]);
+  assertEquals([woken, list.size], [["first"], 0]);
+});
+
+Deno.test("Place.leave() takes any place out of the middle and does nothing twice", () => {
+  const list = new WakeList();
+  const woken: number[] = [];
+  const places = [0, 1, 2, 3].map((index) => {
+    const place = new Place(list);
+    place.wait({ wake: () => void woken.push(index) });
+    return place;
+  });
+  places[1]?.leave();
+  places[1]?.leave();
+  places[3]?.leave();
+  places[3]?.wait({ wake: () => void woken.push(3) });
+  places[0]?.leave();
+  assertEquals(list.size, 2);
+  list.wake();
+  assertEquals([woken, list.size], [[2, 3], 0]);
 });
 
 Deno.test("WakeList.wake() loses no waiter when a waiter calls it", () => {
   const list = new WakeList();
   const woken: string[] = [];
-  const reader = (name: string) => {
+  const add = (name: string) => {
+    const place = new Place(list);
     const waiter = {
       wake() {
         woken.push(name);
-        if (woken.length < 6) list.add(waiter);
+        if (woken.length < 6) place.wait(waiter);
       },
     };
-    return waiter;
+    place.wait(waiter);
   };
-  list.add(reader("a"));
-  list.add({ wake: () => list.wake() });
-  list.add(reader("b"));
+  add("a");
+  new Place(list).wait({ wake: () => list.wake() });
+  add("b");
   list.wake();
   assertEquals(woken, ["a", "b", "a", "b"]);
   list.wake();

@@ -10,7 +10,7 @@ import type { MediaKind } from "../../src/stream.ts";
 
 /** What a peer can do with a codec (`FourCcInfoMask`). */
 const FourCcInfo = { canDecode: 0x01, canForward: 0x04 } as const;
-/** `capsEx`: multitrack, ModEx and its timestamp offsets are parsed; reconnect requests are not sent. */
+/** `capsEx`: we parse multitrack, ModEx and its timestamp offsets, and ask nobody to reconnect. */
 const CAPABILITIES_EX = 0x02 | 0x04 | 0x08;
 /** Codecs of the enhanced headers, for clients that know no info maps. */
 const FOURCCS = [

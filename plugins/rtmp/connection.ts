@@ -17,8 +17,8 @@ const MAX_REPLY_BYTES = 65_536;
 /**
  * A connection whose writes go out in the order in which they were made.
  *
- * Nothing here throws or rejects but {@linkcode Connection.read}: where writing fails the connection
- * is closed, and reading shows it.
+ * Nothing here throws or rejects but {@linkcode Connection.read}: where writing fails it is closed,
+ * and reading shows it.
  */
 export class Connection {
   readonly #conn: Deno.Conn;

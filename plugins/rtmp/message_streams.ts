@@ -1,4 +1,4 @@
-/** The message streams of a connection, and what is published and played on them (RTMP 1.0 7.2.2). */
+/** The message streams of a connection, and what goes over them (RTMP 1.0 7.2.2). */
 
 import { abortable } from "@std/async/abortable";
 import { type End, InvalidDataError, RefusedError, StreamTakenError } from "../../src/errors.ts";
@@ -127,7 +127,8 @@ export class MessageStreams {
    * @throws {InvalidDataError} If there is no message stream `id`, or too many plays wait.
    */
   play(id: number, name: AmfValue): void {
-    const { host: { context, options, formats }, connection, peer, replies } = this.#init;
+    const { host, connection, peer, replies } = this.#init;
+    const { context, options, formats } = host;
     if (isBusy(this.#get(id, "play"))) {
       return replies.error(id, "NetStream.Play.Failed", "the message stream is in use");
     }
@@ -141,6 +142,7 @@ export class MessageStreams {
       peer,
       format: formats({ streamId: id, chunkSize: replies.chunkSize }),
       accepts: codecFilter(this.connect),
+      warn: (message, properties) => host.warn(message, properties),
       onStart: (path) => this.#onPlayStart(id, path),
       onFail: (error) => this.#onPlayFail(id, error),
       onEnd: (end) => this.#onPlayEnd(id, end),

@@ -20,12 +20,12 @@ export interface RtmpOptions {
   readonly ChunkSize: number;
   /** Largest message taken, in bytes. @default {8388608} */
   readonly MaxMessageSize: number;
-  /** Seconds until a connection must publish or play, but for the wait for an answer. @default {10} */
+  /** Seconds until a connection must publish or play; it may wait for a stream. @default {10} */
   readonly StartTimeout: number;
   /** Seconds for which a player may take nothing before it is cut off. @default {60} */
   readonly WriteTimeout: number;
   /**
-   * Seconds of silence after which a peer is asked for a sign of life, and after which, again, it is
+   * Seconds of silence after which a peer is asked for a sign of life, and again after which it is
    * cut off; 0 never. @default {60}
    */
   readonly PingInterval: number;

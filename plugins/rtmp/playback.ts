@@ -23,6 +23,8 @@ export interface PlaybackInit {
   readonly format: FormatFactory;
   /** Which codecs the player can play. */
   readonly accepts: CodecFilter;
+  /** Logs what the player lacks. */
+  readonly warn: (message: string, properties: Record<string, unknown>) => void;
   /** Called when there is a stream, before the first bytes. */
   readonly onStart: (path: string) => void;
   /** Called instead if there is none. */
@@ -137,13 +139,13 @@ export class Playback {
    * @throws {Error} If no track is left.
    */
   #leaveOut({ stream }: Subscriber): void {
-    const { context, peer, accepts } = this.#init;
+    const { warn, peer, accepts } = this.#init;
     const configs = [stream.videoTracks, stream.audioTracks]
       .flatMap(([first]) => first?.config ?? []);
     const refused = configs.filter(({ kind, fourcc }) => !accepts(kind, fourcc));
     for (const { kind, fourcc } of refused) {
       this.#wanted[kind] = false;
-      context.log.warn("{path}: left {codec} out for {peer}, which does not list it", {
+      warn("{path}: left {codec} out for {peer}, which does not list it", {
         path: stream.path,
         codec: fourcc,
         peer,

@@ -162,7 +162,8 @@ export class RtmpServer {
       socket.setNoDelay(true);
       socket.setKeepAlive(true);
     } catch {
-      // The peer has gone already, which reading will show; and TLS connections don't have these.
+      // The peer has gone already, which reading will show; and Deno's TLS connections have neither,
+      // so that small writes over RTMPS may wait for an acknowledgement.
     }
     const peer = addressOf(conn.remoteAddr as Deno.NetAddr);
     const connection = new Connection(conn, this.#options.WriteTimeout * 1000);

@@ -7,13 +7,7 @@ import { joinLengthPrefixed } from "../../../src/codecs/nal.ts";
 import { videoConfigBody } from "../../../src/formats/flv_video.ts";
 import { readFixture } from "../../support/codec_fixtures.ts";
 import { frameBody, slice } from "../../support/frames.ts";
-import {
-  eventually,
-  kindOf,
-  RtmpClient,
-  type RtmpTestServer,
-  startRtmp,
-} from "../../support/rtmp.ts";
+import { eventually, kindOf, RtmpClient, startRtmp } from "../../support/rtmp.ts";
 
 /** Large enough that a viewer who does not read blocks its connection soon. */
 function largeFrame(key: boolean): Uint8Array {

@@ -1,0 +1,81 @@
+import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { type Clip, comparePackets, makeClip, play, publish } from "../support/ffmpeg.ts";
+import { PROTOCOLS, startServer } from "../support/server.ts";
+import { assertRising, streamOf, takeTo, within } from "./viewing.ts";
+
+const PATH = "live/a";
+/** What a frame of video has at least: 25 of them a second are a stream of 16 Mbit/s. */
+const FRAME_BYTES = 80_000;
+const SPEED = 12;
+/** What is published while a viewer stands still: far more than sockets and the ring take. */
+const STALLED_BYTES = 120e6;
+/** Less than what was published, which a queue for the viewer would keep. */
+const MAX_GROWTH_BYTES = 60e6;
+
+for (const protocol of PROTOCOLS) {
+  Deno.test(`A viewer by ${protocol} that stands still costs no memory and harms no other`, async () => {
+    const clip = padded(await makeClip({ seconds: 1 }));
+    await using server = await startServer();
+    const url = server.url(protocol, PATH);
+    await using publisher = publish(server.url("rtmp", PATH), clip, {
+      speed: SPEED,
+      loops: Infinity,
+    });
+    await publisher.started;
+    const stream = await streamOf(server, PATH);
+    await using stalled = await play(url);
+    const before = [await stalled.read()];
+    const subscriber = [...server.engine.subscribers.values()][0];
+    assert(subscriber);
+
+    // Another one plays on, whose every packet is compared.
+    await using live = await play(server.url("http", PATH));
+    const loops = Math.ceil(STALLED_BYTES / (FRAME_BYTES * 25));
+    let compared = 0;
+    const startRss = Deno.memoryUsage().rss;
+    for (let loop = 0; loop < loops; loop++) {
+      const received = await live.take({ videoPackets: 25 });
+      const key = received.findIndex((packet) => packet.kind === "video" && packet.key);
+      const outcome = comparePackets(clip, received.slice(key), { loops: 2 });
+      assertEquals(outcome.differences, []);
+      compared += outcome.compared.video;
+    }
+    const grownBytes = Deno.memoryUsage().rss - startRss;
+    console.log(grownBytes / 1e6, compared * FRAME_BYTES / 1e6);
+    assertGreater(compared * FRAME_BYTES, 0.9 * STALLED_BYTES);
+    assertLess(grownBytes, MAX_GROWTH_BYTES);
+    const liveStats = [...server.engine.subscribers.values()]
+      .find((other) => other !== subscriber)?.stats();
+    assertEquals(liveStats?.dropped, 0);
+    assertEquals(server.engine.getStream(PATH), stream);
+
+    // What was on its way comes first, then the newest keyframe.
+    const after = await stalled.take({ videoPackets: 150 });
+    const received = [...before, ...after].filter((packet) => packet !== undefined);
+    assertRising(received);
+    const { differences, gaps } = comparePackets(clip, received, {
+      loops: 1_000,
+      allowGaps: true,
+    });
+    assertEquals(differences, []);
+    assertGreater(gaps.length, 0);
+    assertGreater(subscriber.stats().dropped, 0);
+  });
+}
+
+/** A clip whose frames are large: each has a NAL unit of filler data (H.264 7.3.2.7). */
+function padded(clip: Clip): Clip {
+  const filler = new Uint8Array(4 + FRAME_BYTES).fill(0xff);
+  new DataView(filler.buffer).setUint32(0, FRAME_BYTES);
+  filler[4] = 12;
+  filler[filler.length - 1] = 0x80;
+  const packets = clip.packets.map((packet) => {
+    if (packet.kind === "audio") return packet;
+    const data = new Uint8Array(packet.data.length + filler.length);
+    data.set(packet.data);
+    data.set(filler, packet.data.length);
+    return { ...packet, data };
+  });
+  // Whole milliseconds, so that every loop has the times of the first one.
+  return { ...clip, packets, durationUs: Math.ceil(clip.durationUs / 1000) * 1000 };
+}
