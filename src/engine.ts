@@ -90,8 +90,8 @@ interface GuardEntry {
 /** Those that wait for a stream that is not there. */
 type Waiters = Set<(stream: Stream) => void>;
 
-/** Lines a second about subscribers of all streams; further ones are counted. */
-const SUBSCRIBER_LINES = 10;
+/** Lines a second about subscribers, or about refusals, of all streams; others are counted. */
+const LINES = 10;
 
 /**
  * All streams of one server. Engines in one process know nothing of each other.
@@ -120,6 +120,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   readonly #subscribers = new Map<number, Subscriber>();
   readonly #host: StreamHost;
   readonly #chatter: Tally;
+  readonly #refusals: Tally;
   readonly #onClose = new Set<() => void>();
   #options: EngineOptions;
   #nextSubscriber = 1;
@@ -136,9 +137,10 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     this.#log = log;
     this.#options = engineOptions(config);
     this.#chatter = new Tally(
-      SUBSCRIBER_LINES,
+      LINES,
       (count) => log.info("{count} more subscribers came or left", { count }),
     );
+    this.#refusals = new Tally(LINES, (count) => log.warn("{count} more refused", { count }));
     const options = () => this.#options;
     this.#host = {
       log,
@@ -279,6 +281,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     }
     for (const callback of [...this.#onClose]) callback();
     this.#chatter.flush();
+    this.#refusals.flush();
     return Promise.resolve();
   }
 
@@ -350,13 +353,15 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
       } catch (error) {
         const known = error instanceof RefusedError;
         const reason = known ? error.reason : "it could not be checked";
-        this.#log.warn("{path}: {action} by {type} {id} refused: {reason}", {
-          path,
-          action,
-          type,
-          id,
-          reason: known ? reason : `a guard failed: ${error}`,
-        });
+        this.#refusals.add(() =>
+          this.#log.warn("{path}: {action} by {type} {id} refused: {reason}", {
+            path,
+            action,
+            type,
+            id,
+            reason: known ? reason : `a guard failed: ${error}`,
+          })
+        );
         throw known ? error : new RefusedError(reason, { cause: error });
       }
     }

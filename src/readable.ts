@@ -1,4 +1,4 @@
-/** Readable streams over sources, and writable ones over functions. */
+/** Readable streams over sources, and a way past their promises for those that write to sockets. */
 
 import type { Source } from "./cursor.ts";
 import type { Waiter } from "./wake_list.ts";
@@ -13,18 +13,46 @@ export interface ReaderOptions<T> {
   readonly onEnd?: (error?: unknown) => void;
 }
 
+/** Where {@linkcode pump} puts what it reads. */
+export interface Sink<T> {
+  /** Takes an item; false if it wants no other one before {@linkcode Pump.resume}. */
+  write(item: T): boolean;
+  /** Told once when the stream has ended. */
+  close(): void;
+  /** Told once when the stream has failed. */
+  abort(error: unknown): void;
+}
+
+/** A stream on its way into a {@linkcode Sink}. */
+export interface Pump {
+  /** Goes on after a `write` that returned false; not to be called from within it. */
+  resume(): void;
+  /** Stops; the sink is told nothing more. Idempotent. */
+  cancel(): void;
+}
+
+/** The streams of {@linkcode readableFrom} and what fills them. */
+const pulls = new WeakMap<ReadableStream, Pull<unknown>>();
+
 /** Moves items from a source into a stream when its reader asks, without a promise an item. */
-class Pull<T> implements UnderlyingDefaultSource<T>, Waiter {
+class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   readonly #source: Source<T>;
   readonly #options: ReaderOptions<T>;
   readonly #abort = () => this.#end(this.#options.signal?.reason);
   #controller: ReadableStreamDefaultController<T> | undefined;
   /** Whether the reader has asked for an item that it has not got. */
   #asked = false;
+  /** Takes the items instead of the stream. */
+  #sink: Sink<T> | undefined;
 
   constructor(source: Source<T>, options: ReaderOptions<T>) {
     this.#source = source;
     this.#options = options;
+  }
+
+  /** Whether the stream has closed or failed. */
+  get over(): boolean {
+    return this.#controller === undefined;
   }
 
   start(controller: ReadableStreamDefaultController<T>): void {
@@ -40,28 +68,52 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter {
   }
 
   wake(): void {
-    const controller = this.#controller;
-    if (controller === undefined || !this.#asked) return;
-    try {
-      const item = this.#source.next();
-      if (item !== undefined) {
-        this.#asked = false;
-        controller.enqueue(item);
-        this.#options.onItem?.(item);
-      } else if (this.#source.done) {
-        this.#release();
-        controller.close();
-        this.#options.onEnd?.();
-      } else {
-        this.#source.wait(this);
+    while (this.#asked && this.#controller !== undefined) {
+      try {
+        const item = this.#source.next();
+        if (item !== undefined) this.#hand(item);
+        else if (this.#source.done) this.#close();
+        else return this.#source.wait(this);
+      } catch (error) {
+        this.#end(error);
       }
-    } catch (error) {
-      this.#end(error);
     }
   }
 
+  resume(): void {
+    this.pull();
+  }
+
   cancel(): void {
+    if (this.#controller === undefined) return;
     this.#release();
+    this.#options.onEnd?.();
+  }
+
+  /** Hands the items to `sink` from now on. */
+  pumpInto(sink: Sink<T>): void {
+    this.#sink = sink;
+    this.pull();
+  }
+
+  #hand(item: T): void {
+    const sink = this.#sink;
+    this.#options.onItem?.(item);
+    if (sink !== undefined) {
+      // A sink may ask for more before it returns.
+      this.#asked = false;
+      if (sink.write(item)) this.#asked = true;
+    } else {
+      this.#asked = false;
+      this.#controller?.enqueue(item);
+    }
+  }
+
+  #close(): void {
+    const controller = this.#controller;
+    this.#release();
+    if (this.#sink) this.#sink.close();
+    else controller?.close();
     this.#options.onEnd?.();
   }
 
@@ -70,6 +122,7 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter {
     if (controller === undefined) return;
     this.#release();
     controller.error(error);
+    this.#sink?.abort(error);
     this.#options.onEnd?.(error);
   }
 
@@ -88,5 +141,71 @@ export function readableFrom<T>(
   source: Source<T>,
   options: ReaderOptions<T> = {},
 ): ReadableStream<T> {
-  return new ReadableStream(new Pull(source, options), { highWaterMark: 0 });
+  const pull = new Pull(source, options);
+  const stream = new ReadableStream(pull, { highWaterMark: 0 });
+  pulls.set(stream, pull as Pull<unknown>);
+  return stream;
+}
+
+/**
+ * Moves what `stream` gives into `sink`, and locks the stream.
+ *
+ * A stream of {@linkcode readableFrom} that nobody has read from yet is passed by: its items come
+ * straight from the source, without a promise each. Any other stream is read.
+ *
+ * @throws {TypeError} If the stream is locked.
+ */
+export function pump<T>(stream: ReadableStream<T>, sink: Sink<T>): Pump {
+  const reader = stream.getReader();
+  const pull = pulls.get(stream) as Pull<T> | undefined;
+  if (pull === undefined || pull.over) return new ReaderPump(reader, sink);
+  // What errors the stream is told to the sink.
+  reader.closed.catch(() => {});
+  pull.pumpInto(sink);
+  return pull;
+}
+
+/** Reads a stream into a sink. */
+class ReaderPump<T> implements Pump {
+  readonly #reader: ReadableStreamDefaultReader<T>;
+  readonly #sink: Sink<T>;
+  #reading = false;
+  #over = false;
+
+  constructor(reader: ReadableStreamDefaultReader<T>, sink: Sink<T>) {
+    this.#reader = reader;
+    this.#sink = sink;
+    this.resume();
+  }
+
+  resume(): void {
+    if (this.#reading || this.#over) return;
+    this.#reading = true;
+    this.#read();
+  }
+
+  cancel(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#reader.cancel().catch(() => {});
+  }
+
+  async #read(): Promise<void> {
+    try {
+      for (;;) {
+        const { value, done } = await this.#reader.read();
+        if (this.#over) return;
+        if (done) {
+          this.#over = true;
+          return this.#sink.close();
+        }
+        if (!this.#sink.write(value)) break;
+      }
+      this.#reading = false;
+    } catch (error) {
+      if (this.#over) return;
+      this.#over = true;
+      this.#sink.abort(error);
+    }
+  }
 }

@@ -344,10 +344,11 @@ export class Stream {
     return new Promise((resolve, reject) => {
       const check = () => {
         if (signal?.aborted) leave(() => reject(signal.reason));
+        else if (holds()) leave(resolve);
         else if (this.#end !== undefined) {
           const error = new EndedError(`stream ${this.path}`, this.#end);
           leave(() => reject(error));
-        } else if (holds()) leave(resolve);
+        }
       };
       const leave = (settle: () => void) => {
         this.#waits.delete(check);

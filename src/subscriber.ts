@@ -224,12 +224,15 @@ export class Subscriber implements AsyncDisposable {
     return readableFrom(bytes, this.#hooks(batches));
   }
 
-  /** Ends it; what it reads fails with an `EndedError`. Idempotent. */
+  /**
+   * Ends it; what it reads fails with an `EndedError`, also what is left of a stream that has ended.
+   * Idempotent.
+   */
   close(end: End = { code: "ended", detail: "left" }): void {
-    if (this.#end !== undefined) return;
-    this.#end = end;
-    this.#controller.abort(new EndedError(`subscription to ${this.stream.path}`, end));
-    this.#finish(end);
+    const ended = this.#end !== undefined;
+    this.#end ??= end;
+    this.#controller.abort(new EndedError(`subscription to ${this.stream.path}`, this.#end));
+    if (!ended) this.#finish(end);
   }
 
   /** Told by the stream that it has ended: what is there can still be read. */

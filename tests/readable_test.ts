@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { Cursor, type Source } from "../src/cursor.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { Interleaver } from "../src/interleave.ts";
-import { readableFrom, type ReaderOptions } from "../src/readable.ts";
+import { pump, readableFrom, type ReaderOptions } from "../src/readable.ts";
 import { audioFeed, type Feed, short, videoFeed } from "./support/frames.ts";
 import { take, turns, watch } from "./support/reading.ts";
 
@@ -224,4 +224,88 @@ Deno.test("readableFrom() counts each item once and in order when reads wait", a
   await Promise.all(reads);
   assertEquals(seen.toSorted((a, b) => a - b), [0, 1, 2, 3]);
   await reader.cancel();
+});
+
+/** A sink that notes what it gets, and takes `credit` items before it wants to be resumed. */
+function noted(credit = Infinity) {
+  const log: string[] = [];
+  return {
+    log,
+    credit,
+    write(frame: MediaFrame) {
+      log.push(short(frame));
+      return --this.credit > 0;
+    },
+    close: () => void log.push("closed"),
+    abort: (error: unknown) => void log.push(`aborted: ${(error as Error).message}`),
+  };
+}
+
+for (const direct of [true, false]) {
+  const way = direct ? "a stream of readableFrom()" : "any other stream";
+  const opened = (feed: Feed, options: ReaderOptions<MediaFrame> = {}) => {
+    const stream = open(feed, options);
+    return direct ? stream : stream.pipeThrough(
+      new TransformStream({}, { highWaterMark: 1 }, { highWaterMark: 0 }),
+    );
+  };
+
+  Deno.test(`pump() moves the items of ${way} into a sink and closes it at the end`, async () => {
+    const feed = videoFeed();
+    const sink = noted();
+    const stream = opened(feed);
+    pump(stream, sink);
+    assert(stream.locked);
+    feed.write(0, true);
+    await turns();
+    feed.write(40);
+    feed.ring.close();
+    await turns();
+    assertEquals(sink.log, ["V0", "v40", "closed"]);
+    assertEquals(feed.ring.waiting.size, 0);
+  });
+
+  Deno.test(`pump() hands over no more of ${way} than the sink wants until it is resumed`, async () => {
+    const feed = videoFeed();
+    const sink = noted(2);
+    const pumped = pump(opened(feed), sink);
+    feed.write(0, true);
+    await turns();
+    for (const ms of [40, 80, 120]) feed.write(ms);
+    await turns();
+    assertEquals(sink.log, ["V0", "v40"]);
+    sink.credit = 1;
+    pumped.resume();
+    await turns();
+    assertEquals(sink.log, ["V0", "v40", "v80"]);
+    pumped.cancel();
+    pumped.cancel();
+    feed.write(160);
+    await turns();
+    assertEquals(sink.log.length, 3);
+    assertEquals(feed.ring.waiting.size, 0);
+  });
+
+  Deno.test(`pump() aborts the sink with the error of ${way}`, async () => {
+    const feed = videoFeed();
+    const controller = new AbortController();
+    const [early, late] = [noted(), noted()];
+    pump(opened(feed, { signal: controller.signal }), early);
+    const other = opened(feed, { signal: controller.signal });
+    controller.abort(new Error("kicked"));
+    await turns();
+    pump(other, late);
+    await turns();
+    assertEquals([early.log, late.log], [["aborted: kicked"], ["aborted: kicked"]]);
+    assertEquals(feed.ring.waiting.size, 0);
+  });
+}
+
+Deno.test("pump() makes no promise an item when the stream is one of readableFrom()", () => {
+  const feed = videoFeed();
+  const sink = noted();
+  feed.write(0, true);
+  feed.write(40);
+  pump(open(feed), sink);
+  assertEquals(sink.log, ["V0", "v40"]);
 });

@@ -5,8 +5,9 @@
  *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
  *
  * `{}` in a URL stands for the number of a stream. Commands come line by line on standard input, JSON
- * lines go to standard output; protocol.ts has the list of both. All figures of time are taken from
- * CLOCK_MONOTONIC, which publisher and viewers share.
+ * lines go to standard output; load_client.ts has the list of both. All figures of time are taken from
+ * CLOCK_MONOTONIC, which publisher and viewers share. It is one file so that one call of a compiler
+ * makes it.
  *
  * A viewer costs one system call for each piece that arrives. Of media it looks at headers only, and at
  * the first bytes of a video frame for the stamp that the publisher put there.
@@ -632,8 +633,8 @@ static bool http_head(struct connection *c, const uint8_t **p, size_t *n) {
     if (c->reply_bytes < 4 || memcmp(c->reply + c->reply_bytes - 4, "\r\n\r\n", 4)) continue;
     c->reply[c->reply_bytes] = 0;
     const char *head = (const char *)c->reply;
-    const char *want = c->protocol == WS_FLV ? " 101" : " 200";
-    if (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, want, 4))
+    const char *want = c->protocol == WS_FLV ? "HTTP/1.1 101" : "HTTP/1.1 200";
+    if (strncmp(head, want, strlen(want)))
       return fail(c, "the server answers %.*s", (int)strcspn(head, "\r\n"), head);
     c->framing = c->protocol == WS_FLV                             ? FRAMED
                  : strcasestr(head, "transfer-encoding: chunked") ? CHUNKED

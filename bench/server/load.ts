@@ -1,6 +1,6 @@
 /**
- * The load of the benchmark where there is no compiler: `load.c` in TypeScript, with the same options,
- * commands and answers, for some hundred viewers. `load_client.ts` tells what they are.
+ * The load of the benchmark where there is no compiler: `load.c` in TypeScript, with the same
+ * options, commands and answers, for some hundred viewers. `load_client.ts` tells what they are.
  */
 
 import { delay } from "@std/async/delay";
@@ -14,80 +14,20 @@ import {
   TAG_SCRIPT,
   TAG_VIDEO,
 } from "../../src/formats/flv.ts";
-import { ChunkReader, writeMessage } from "../../plugins/rtmp/chunk.ts";
-import {
-  commandMessage,
-  controlMessage,
-  type OutgoingCommand,
-  parseCommand,
-  parseControl,
-  UserControlEvent,
-} from "../../plugins/rtmp/command.ts";
-import { ClientHandshake } from "../../plugins/rtmp/handshake.ts";
-import { MessageType, type RtmpMessage } from "../../plugins/rtmp/message.ts";
+import { parseCommand } from "../../plugins/rtmp/command.ts";
 import { eachLine } from "./process.ts";
+import { RtmpClient } from "./rtmp_client.ts";
+import { readStamp, SEI_BYTES, stamp } from "./stamp.ts";
 
 const START_TIMEOUT_MS = 20_000;
 const MAX_CONNECTING = 128;
-const OUT_CHUNK_BYTES = 60_000;
 const MAX_QUEUED_MESSAGES = 2000;
-const READ_BYTES = 65_536;
+/** Bytes before the first NAL unit in a video tag of H.264. */
+const VIDEO_PREFIX = 5;
 
 /** µs on a clock that all processes of this kind share. */
 function nowUs(): number {
   return (performance.timeOrigin + performance.now()) * 1000;
-}
-
-// The stamp, as load.c has it.
-const STAMP_UUID = new Uint8Array([
-  ...[0x6d, 0x37, 0x73, 0x62, 0xe3, 0x9a, 0x4b, 0x1c],
-  ...[0x9d, 0x5e, 0xb2, 0x71, 0xc4, 0x86, 0xfa, 0x2d],
-]);
-const TIME_DIGITS = 8;
-const FRAME_DIGITS = 5;
-const SEI_PAYLOAD = STAMP_UUID.length + TIME_DIGITS + FRAME_DIGITS;
-const SEI_BYTES = 4 + 3 + SEI_PAYLOAD + 1;
-const VIDEO_PREFIX = 5;
-const HEAD_BYTES = 96;
-
-/** A SEI with time and number of a frame, seven bits a byte with the top bit set. */
-function stamp(timeUs: number, frame: number): Uint8Array {
-  const bytes = new Uint8Array(SEI_BYTES);
-  bytes.set([0, 0, 0, SEI_BYTES - 4, 6, 5, SEI_PAYLOAD]);
-  bytes.set(STAMP_UUID, 7);
-  const at = 7 + STAMP_UUID.length;
-  putDigits(bytes.subarray(at, at + TIME_DIGITS), timeUs);
-  putDigits(bytes.subarray(at + TIME_DIGITS, at + TIME_DIGITS + FRAME_DIGITS), frame);
-  bytes[SEI_BYTES - 1] = 0x80;
-  return bytes;
-}
-
-function putDigits(bytes: Uint8Array, value: number): void {
-  let rest = Math.floor(value);
-  for (let at = bytes.length - 1; at >= 0; at--) {
-    bytes[at] = 0x80 | rest % 128;
-    rest = Math.floor(rest / 128);
-  }
-}
-
-function getDigits(bytes: Uint8Array): number {
-  return bytes.reduce((value, byte) => value * 128 + (byte & 0x7f), 0);
-}
-
-function readStamp(body: Uint8Array): { at: number; timeUs: number; frame: number } | undefined {
-  const head = body.subarray(0, HEAD_BYTES);
-  const [first = 0] = STAMP_UUID;
-  for (let at = head.indexOf(first); at >= 0; at = head.indexOf(first, at + 1)) {
-    if (!equalBytes(head.subarray(at, at + STAMP_UUID.length), STAMP_UUID)) continue;
-    const time = at + STAMP_UUID.length;
-    const frame = time + TIME_DIGITS;
-    return {
-      at: at - 7,
-      timeUs: getDigits(head.subarray(time, frame)),
-      frame: getDigits(head.subarray(frame, frame + FRAME_DIGITS)),
-    };
-  }
-  return undefined;
 }
 
 /** Whether a tag is a frame of H.264 or AAC, no configuration or metadata. */
@@ -224,103 +164,6 @@ abstract class Connection {
   }
 }
 
-/** The client's side of an RTMP connection, up to `publish` or `play`. */
-class RtmpClient {
-  readonly #conn: Deno.Conn;
-  readonly #reader = new ChunkReader();
-  readonly #buffer = new Uint8Array(READ_BYTES);
-  #streamId = 0;
-  #chunkSize = 128;
-  #writing: Promise<unknown> = Promise.resolve();
-  #ackWindow = 0;
-  #acknowledged = 0;
-  queued = 0;
-
-  constructor(conn: Deno.Conn) {
-    this.#conn = conn;
-  }
-
-  /** Sends behind what was sent before. */
-  write(bytes: Uint8Array): void {
-    this.queued++;
-    this.#writing = this.#writing.then(async () => {
-      for (let at = 0; at < bytes.length;) at += await this.#conn.write(bytes.subarray(at));
-      this.queued--;
-    }).catch(() => {});
-  }
-
-  send(type: number, timestampMs: number, payload: readonly Uint8Array[]): void {
-    const chunkStreamId = type === TAG_VIDEO ? 6 : type === TAG_AUDIO ? 4 : 5;
-    const message = { type, timestampMs, payload, chunkStreamId, streamId: this.#streamId };
-    this.write(writeMessage(message, this.#chunkSize));
-    window.bytes += payload.reduce((sum, part) => sum + part.length, 0);
-  }
-
-  /** The messages that come, with the number of bytes that brought them. */
-  async *run(url: URL, start: "publish" | "play"): AsyncGenerator<[RtmpMessage[], number]> {
-    const handshake = new ClientHandshake();
-    this.write(handshake.hello);
-    const [, app = "", name = ""] = url.pathname.split("/");
-    let shaken = false;
-    while (true) {
-      const count = await this.#conn.read(this.#buffer);
-      if (count === null) throw new Error("the server closed the connection");
-      let bytes: Uint8Array = this.#buffer.slice(0, count);
-      if (!shaken) {
-        const step = handshake.push(bytes);
-        if (step.send) this.write(step.send);
-        bytes = step.rest;
-        if (step.done) {
-          shaken = true;
-          const tcUrl = `rtmp://${url.host}/${app}`;
-          const object = { app, type: "nonprivate", flashVer: "LNX 9,0,124,2", tcUrl };
-          this.#command({ name: "connect", transactionId: 1, object });
-        }
-      }
-      const messages = this.#reader.push(bytes);
-      for (const message of messages) this.#answer(message, name, start);
-      const { bytesReceived } = this.#reader;
-      if (this.#ackWindow > 0 && bytesReceived - this.#acknowledged >= this.#ackWindow) {
-        this.#acknowledged = bytesReceived;
-        const type = MessageType.acknowledgement;
-        this.#control({ type, sequence: bytesReceived % 2 ** 32 });
-      }
-      yield [messages, count];
-    }
-  }
-
-  #answer(message: RtmpMessage, name: string, start: "publish" | "play"): void {
-    const control = parseControl(message);
-    if (control?.type === MessageType.windowAckSize) this.#ackWindow = control.bytes;
-    if (
-      control?.type === MessageType.userControl && control.event === UserControlEvent.pingRequest
-    ) {
-      const event = UserControlEvent.pingResponse;
-      this.#control({ type: control.type, event, value: control.value });
-    }
-    const command = parseCommand(message);
-    if (command === undefined) return;
-    if (command.name === "_error") throw new Error("the server refused");
-    if (command.name !== "_result") return;
-    if (command.transactionId === 1) this.#command({ name: "createStream", transactionId: 2 });
-    if (command.transactionId !== 2) return;
-    this.#streamId = Number(command.args[0]);
-    const args = start === "publish" ? [name, "live"] : [name];
-    this.#command({ name: start, transactionId: 3, args });
-    if (start === "play") return;
-    this.#control({ type: MessageType.setChunkSize, bytes: OUT_CHUNK_BYTES });
-    this.#chunkSize = OUT_CHUNK_BYTES;
-  }
-
-  #command(command: OutgoingCommand): void {
-    this.write(writeMessage(commandMessage(command, this.#streamId), this.#chunkSize));
-  }
-
-  #control(control: Parameters<typeof controlMessage>[0]): void {
-    this.write(writeMessage(controlMessage(control), this.#chunkSize));
-  }
-}
-
 async function connect(url: URL, signal: AbortSignal): Promise<Deno.Conn> {
   const conn = await Deno.connect({ hostname: url.hostname, port: Number(url.port) });
   conn.setNoDelay(true);
@@ -422,14 +265,14 @@ class Viewer extends Connection {
     }
     this.#count("video", now);
     if (this.#role !== "resident") return;
-    const stamp = readStamp(body);
-    if (stamp === undefined) return void window.unstamped++;
-    window.latency.add((now - stamp.timeUs) / 1000);
+    const sent = readStamp(body);
+    if (sent === undefined) return void window.unstamped++;
+    window.latency.add((now - sent.timeUs) / 1000);
     if (this.#lastFrame >= 0) {
-      if (stamp.frame <= this.#lastFrame) window.disorder++;
-      else window.missing += stamp.frame - this.#lastFrame - 1;
+      if (sent.frame <= this.#lastFrame) window.disorder++;
+      else window.missing += sent.frame - this.#lastFrame - 1;
     }
-    this.#lastFrame = stamp.frame;
+    this.#lastFrame = sent.frame;
   }
 
   #count(kind: "video" | "audio", now: number): void {
@@ -531,6 +374,7 @@ class Publisher extends Connection {
         body.subarray(VIDEO_PREFIX),
       ];
       client.send(type, firstMs + Math.floor(atMs), parts);
+      window.bytes += body.length;
       if (++this.#next < clip.length) continue;
       this.#next = firstFrame;
       this.#loop++;

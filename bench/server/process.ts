@@ -1,4 +1,4 @@
-/** Processes that the benchmark starts: pinned to cores, measured through `/proc`, never left behind. */
+/** Processes that the benchmark starts: pinned to cores, measured, never left behind. */
 
 /** What a process and its descendants have used and hold. */
 export interface Usage {

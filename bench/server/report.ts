@@ -3,7 +3,7 @@
 import { cpus, release, totalmem } from "node:os";
 import type { BenchOptions } from "./options.ts";
 import type { FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
-import type { Round } from "./stand.ts";
+import { FAULTS, type Round } from "./stand.ts";
 
 /** A load that used more than this of its core may have held up what it measured. */
 const LOAD_BOUND = 0.85;
@@ -93,7 +93,7 @@ function notes(result: FanoutResult): string {
   if (fellBehind) notes.push("fell behind");
   if (failed > 0) notes.push(`${failed} never began`);
   if (joins !== undefined && joins.failed > 0) notes.push(`${joins.failed} joins failed`);
-  for (const key of ["lost", "missing", "disorder", "unstamped", "broken", "mismatched"] as const) {
+  for (const key of FAULTS) {
     if (sum(key) > 0) notes.push(`${sum(key)} ${key}`);
   }
   if (rounds.some(({ loadCpu }) => loadCpu > LOAD_BOUND)) notes.push("load-bound");

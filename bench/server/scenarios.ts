@@ -4,7 +4,7 @@ import { delay } from "@std/async/delay";
 import type { Distribution } from "./load_client.ts";
 import type { Protocol, Scenario } from "./options.ts";
 import { SERVERS, type Variant, variantsOf } from "./servers.ts";
-import { type Bench, median, type Round, Stand } from "./stand.ts";
+import { type Bench, FAULTS, median, type Round, Stand } from "./stand.ts";
 
 /** Share of viewers that may be short of their full rate before a server counts as behind. */
 const BEHIND_SHARE = 0.01;
@@ -232,8 +232,8 @@ async function idleAndWatched(
 }
 
 function describe(round: Round): string {
-  const faults = (["lost", "missing", "disorder", "unstamped", "broken", "mismatched"] as const)
-    .filter((name) => round[name] > 0).map((name) => `, ${round[name]} ${name}`).join("");
+  const faults = FAULTS.filter((name) => round[name] > 0)
+    .map((name) => `, ${round[name]} ${name}`).join("");
   return `CPU ${round.cpu.toFixed(3)}, ${round.usPerViewer.toFixed(0)} µs, ` +
     `${round.rssMB.toFixed(0)} MB, ${round.tagsPerViewer.toFixed(1)} tags/s, ` +
     `${round.behind} behind, ${round.latencyP50.toFixed(1)}/${round.latencyP99.toFixed(1)} ms, ` +

@@ -19,6 +19,17 @@ const PUBLISHED_MS = 3000;
 
 const COMPLAINT = /warn|wrn|err|fail|fatal|panic|exception/i;
 
+/** What should never happen. */
+export const FAULTS = [
+  "unpublished",
+  "lost",
+  "missing",
+  "disorder",
+  "unstamped",
+  "broken",
+  "mismatched",
+] as const satisfies readonly (keyof Round)[];
+
 /** The figures of one round; CPU in seconds a second. */
 export interface Round {
   readonly viewers: number;
@@ -39,6 +50,8 @@ export interface Round {
   readonly loadCpu: number;
   /** How late the publisher was, in ms. */
   readonly publishP99: number;
+  /** Publishers whose connection broke. */
+  readonly unpublished: number;
   readonly missing: number;
   readonly disorder: number;
   readonly unstamped: number;
@@ -155,6 +168,7 @@ export class Stand implements AsyncDisposable {
       latencyMax: latency.max ?? 0,
       loadCpu: (published.cpuSeconds + viewed.cpuSeconds) / viewed.seconds,
       publishP99: published.late.p99 ?? 0,
+      unpublished: published.lost,
       missing: viewed.missing,
       disorder: viewed.disorder,
       unstamped: viewed.unstamped,

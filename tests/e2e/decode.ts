@@ -38,7 +38,10 @@ async function decodeSame(packets: readonly PlayedPacket[]): Promise<Decoded[]> 
   using context = new CodecContext();
   context.allocContext3(codec);
   context.threadCount = 1;
-  if (first.extradata) context.extraData = Buffer.from(first.extradata);
+  const record = first.extradata;
+  // After a change of codec FFmpeg's demuxer still has the record of AAC; Opus does without.
+  const isForeign = first.codec === "opus" && record?.[0] !== "O".charCodeAt(0);
+  if (record && !isForeign) context.extraData = Buffer.from(record);
   using options = Dictionary.fromObject({ err_detect: "explode" });
   check(await context.open2(codec, options), `open the decoder ${first.codec}`);
   using packet = new Packet();

@@ -9,10 +9,9 @@ import {
 import { parseVideoBody } from "../../src/formats/flv_video.ts";
 import type { Stream } from "../../src/stream.ts";
 import { type Clip, makeClip, play, publish } from "../support/ffmpeg.ts";
-import { PROTOCOLS, startServer, type TestServer } from "../support/server.ts";
+import { PROTOCOLS, startServer } from "../support/server.ts";
 import {
   assertToEnd,
-  KINDS,
   publishAndStay,
   standing,
   streamOf,
