@@ -69,6 +69,11 @@ export class MessageStreams {
     this.#deadline = new StartDeadline(init.host.options.StartTimeout, init.onLeave);
   }
 
+  /** Whether nothing is published or played yet, or any more. */
+  get isIdle(): boolean {
+    return ![...this.#streams.values()].some(isBusy);
+  }
+
   /** Takes `createStream`. */
   create(transactionId: number): void {
     const { replies } = this.#init;
@@ -186,7 +191,7 @@ export class MessageStreams {
       stream.publication.close();
       this.#init.replies.status(id, "NetStream.Unpublish.Success", "Unpublished.");
     }
-    if (![...this.#streams.values()].some(isBusy)) this.#deadline.restart();
+    if (this.isIdle) this.#deadline.restart();
   }
 
   /** Takes `deleteStream`. */

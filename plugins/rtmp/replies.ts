@@ -11,10 +11,16 @@ import { MessageType, type OutgoingMessage } from "./message.ts";
 export class Replies {
   readonly #connection: Connection;
   #chunkSize = DEFAULT_CHUNK_SIZE;
+  #sent = 0;
 
   /** Over `connection`. */
   constructor(connection: Connection) {
     this.#connection = connection;
+  }
+
+  /** Messages sent so far. */
+  get sent(): number {
+    return this.#sent;
   }
 
   /** Payload bytes a chunk, as they have been announced. */
@@ -29,6 +35,7 @@ export class Replies {
 
   /** Sends `messages` in their order. */
   send(...messages: readonly OutgoingMessage[]): void {
+    this.#sent += messages.length;
     this.#connection.send(...messages.map((message) => writeMessage(message, this.#chunkSize)));
   }
 

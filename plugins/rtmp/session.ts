@@ -114,12 +114,13 @@ export class RtmpSession {
         done = step.done;
         bytes = step.rest;
       }
+      const said = this.#replies.sent;
       for (const message of this.#reader.push(bytes)) {
         const waits = this.#onMessage(message);
         if (waits) await waits;
         if (this.#over) break;
       }
-      this.#acknowledge();
+      this.#acknowledge(done && this.#replies.sent === said && this.#streams.isIdle);
     }
   }
 
@@ -267,10 +268,17 @@ export class RtmpSession {
     this.#streams.end(detail, error);
   }
 
-  #acknowledge(): void {
+  /**
+   * Acknowledges what was received, if it is a window's worth or `atOnce`.
+   *
+   * Many clients send each step to `publish` or `play` in two small writes. Their system holds the
+   * second back until the first is acknowledged (RFC 1122 4.2.3.4), and ours would wait 40 ms for
+   * something to say (4.2.3.2). So there is something to say.
+   */
+  #acknowledge(atOnce: boolean): void {
     const received = this.#reader.bytesReceived;
     const window = this.#ackWindowBytes;
-    if (window === 0 || received - this.#acknowledged < window) return;
+    if (!atOnce && (window === 0 || received - this.#acknowledged < window)) return;
     this.#acknowledged = received;
     const sequence = received % 2 ** 32;
     this.#replies.send(controlMessage({ type: MessageType.acknowledgement, sequence }));

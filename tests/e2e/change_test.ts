@@ -1,10 +1,18 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { type ClipOptions, makeClip, play, type PlayedPacket, publish } from "../support/ffmpeg.ts";
+import {
+  type ClipOptions,
+  makeClip,
+  play,
+  type PlayedPacket,
+  type Player,
+  publish,
+} from "../support/ffmpeg.ts";
 import { PROTOCOLS, startServer } from "../support/server.ts";
 import { decode } from "./decode.ts";
 import {
   assertRising,
   assertToEnd,
+  Audience,
   publishAndStay,
   standing,
   streamOf,
@@ -52,8 +60,8 @@ for (const { name, from, to } of changes) {
     await using server = await startServer();
     const url = server.url("rtmp", PATH);
     const begun = PROTOCOLS.map(() => Promise.withResolvers<void>());
-    const viewers = PROTOCOLS.map(async (protocol, index) => {
-      await using player = await play(server.url(protocol, PATH));
+    await using audience = new Audience();
+    const watch = (index: number) => async (player: Player) => {
       const before = await player.take({ videoPackets: 12 });
       begun[index]?.resolve();
       const rest: PlayedPacket[] = [];
@@ -65,7 +73,10 @@ for (const { name, from, to } of changes) {
         },
       }, standing(second));
       return { all: [...before, ...rest].filter(({ kind }) => kind !== "data"), after };
-    });
+    };
+    const viewers = PROTOCOLS.map((by, index) =>
+      audience.watch(server.url(by, PATH), watch(index))
+    );
     await using killed = publish(url, first, { speed: 2, loops: Infinity });
     const stream = await streamOf(server, PATH);
     const holder = stream.publisher;

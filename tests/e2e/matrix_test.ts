@@ -1,14 +1,7 @@
 import { assertEquals } from "@std/assert";
-import {
-  type Clip,
-  type ClipOptions,
-  makeClip,
-  play,
-  type PlayedPacket,
-  publish,
-} from "../support/ffmpeg.ts";
+import { type ClipOptions, makeClip, publish } from "../support/ffmpeg.ts";
 import { PROTOCOLS, startServer } from "../support/server.ts";
-import { assertToEnd, KINDS, takeTo } from "./viewing.ts";
+import { assertToEnd, Audience, KINDS, takeTo } from "./viewing.ts";
 
 /** Faster than the clips' own clock: timestamps are compared, not times. */
 const SPEED = 4;
@@ -37,7 +30,10 @@ for (const { name, clip: clipOptions } of streams) {
       const clip = await makeClip(clipOptions);
       await using server = await startServer();
       // They ask for the stream before it is there, and get it from its start.
-      const viewers = PROTOCOLS.map((by) => watch(server.url(by, "live/a"), clip));
+      await using audience = new Audience();
+      const viewers = PROTOCOLS.map((by) =>
+        audience.watch(server.url(by, "live/a"), (player) => takeTo(player, clip))
+      );
       const speed = SPEED * (clipOptions.seconds ?? 2) / 2;
       const options = { speed, loops: Infinity };
       await using publisher = publish(server.url(protocol, "live/a"), clip, options);
@@ -49,9 +45,4 @@ for (const { name, clip: clipOptions } of streams) {
       }
     });
   }
-}
-
-async function watch(url: string, clip: Clip): Promise<PlayedPacket[]> {
-  await using player = await play(url);
-  return await takeTo(player, clip);
 }

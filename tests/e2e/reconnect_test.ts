@@ -6,9 +6,7 @@ import {
   type Clip,
   type ClipOptions,
   makeClip,
-  play,
   type PlayedPacket,
-  type Player,
   publish,
 } from "../support/ffmpeg.ts";
 import { PROTOCOLS, startServer, type TestServer } from "../support/server.ts";
@@ -28,6 +26,8 @@ import {
 
 const PATH = "live/a";
 const FIRST: ClipOptions = { bFrames: 1 };
+/** Where the publisher's clock is when it comes back: an hour on, as of a machine that has slept. */
+const BACK_US = 3_600_000_000;
 /** Nothing of it is equal to anything of the first one. */
 const SECOND: ClipOptions = {
   videoSource: "testsrc",
@@ -39,7 +39,8 @@ for (const protocol of PROTOCOLS) {
     const [first, second] = await clips();
     await using server = await startServer();
     const url = server.url(protocol, PATH);
-    const viewers = watchAll(server, first, standing(second));
+    await using audience = new Audience();
+    const viewers = watchAll(audience, server, standing(second));
     await using killed = publish(url, first, { speed: 2, loops: Infinity });
     const stream = await streamOf(server, PATH);
     const holder = holderOf(stream);
@@ -48,7 +49,7 @@ for (const protocol of PROTOCOLS) {
     assertEquals((await within(holder.closed, "publisher's end")).code, "lost");
     assertEquals(stream.state, "waiting");
 
-    await using _back = publishAndStay(url, second, { speed: 4 });
+    await using _back = publishAndStay(url, second, { speed: 4, offsetUs: BACK_US });
     for (const received of await viewers.received) assertContinued(received, first, second);
     assertEquals(server.engine.getStream(PATH), stream);
   });
@@ -56,7 +57,8 @@ for (const protocol of PROTOCOLS) {
   Deno.test(`A publisher by rtmp takes over from one by ${protocol} without a break`, async () => {
     const [first, second] = await clips();
     await using server = await startServer({ rtmp: { TakeOver: true } });
-    const viewers = watchAll(server, first, standing(second));
+    await using audience = new Audience();
+    const viewers = watchAll(audience, server, standing(second));
     await using old = publish(server.url(protocol, PATH), first, { speed: 2, loops: Infinity });
     const stream = await streamOf(server, PATH);
     const holder = holderOf(stream);
@@ -74,14 +76,16 @@ for (const protocol of PROTOCOLS) {
     const url = server.url(protocol, PATH);
     await using killed = publishAndStay(url, clip, { speed: 4 });
     const stream = await streamOf(server, PATH);
-    const viewers = PROTOCOLS.map((by) => watchToEnd(server.url(by, PATH)));
+    await using audience = new Audience();
+    const viewers = PROTOCOLS.map((by) =>
+      audience.watch(server.url(by, PATH), (player) => player.take({}))
+    );
     const bytes = fetchToEnd(server.url("http", PATH));
     await untilArrived(stream, standing(clip));
     await untilViewers(server, 3);
     await killed.kill();
     assertEquals((await within(stream.closed, "stream's end")).code, "lost");
     for (const received of await Promise.all(viewers)) assertToEnd(standing(clip), received);
-    // It rejects if the body of the answer breaks off.
     await bytes;
     assertEquals(server.engine.subscribers.size, 0);
   });
@@ -90,7 +94,10 @@ for (const protocol of PROTOCOLS) {
 Deno.test("Viewers end in good order, at once and with the last packet, when a publisher stops", async () => {
   const clip = await makeClip(FIRST);
   await using server = await startServer();
-  const viewers = PROTOCOLS.map((by) => watchToEnd(server.url(by, PATH)));
+  await using audience = new Audience();
+  const viewers = PROTOCOLS.map((by) =>
+    audience.watch(server.url(by, PATH), (player) => player.take({}))
+  );
   await using publisher = publish(server.url("rtmp", PATH), clip, { speed: 4 });
   const stream = await streamOf(server, PATH);
   const bytes = fetchToEnd(server.url("http", PATH));
@@ -104,7 +111,10 @@ for (const protocol of PROTOCOLS) {
   Deno.test(`A second publisher is refused and does no harm to the one by ${protocol}`, async () => {
     const [first, second] = await clips();
     await using server = await startServer();
-    const viewers = PROTOCOLS.map((by) => watch(server.url(by, PATH), first));
+    await using audience = new Audience();
+    const viewers = PROTOCOLS.map((by) =>
+      audience.watch(server.url(by, PATH), (player) => takeTo(player, first))
+    );
     const url = server.url(protocol, PATH);
     await using publisher = publish(url, first, { speed: 2, loops: Infinity });
     const stream = await streamOf(server, PATH);
@@ -136,46 +146,31 @@ function holderOf({ publisher }: Stream): Holder {
   return publisher;
 }
 
-/** Viewers by all protocols: the first clip in a loop, then the second one to its end. */
+/** Viewers by all protocols: of what there is first, then of the second clip to its end. */
 function watchAll(
+  audience: Audience,
   server: TestServer,
-  first: Clip,
   second: Clip,
 ): { readonly begun: Promise<unknown>; readonly received: Promise<PlayedPacket[][]> } {
-  const both = PROTOCOLS.map((protocol) => {
+  const viewers = PROTOCOLS.map((protocol) => {
     const begun = Promise.withResolvers<void>();
-    const received = (async () => {
-      await using player = await play(server.url(protocol, PATH));
-      const before = await player.take({ videoPackets: 12 });
+    const received = audience.watch(server.url(protocol, PATH), async (player) => {
+      const all = await player.take({ videoPackets: 12 });
       begun.resolve();
-      return [...before, ...await takeBoth(player, first, second)];
-    })();
+      const read = async () => {
+        const packet = await player.read();
+        if (packet) all.push(packet);
+        return packet;
+      };
+      await takeTo({ read }, second);
+      return all.filter(({ kind }) => kind !== "data");
+    });
     received.catch(begun.reject);
     return { begun: begun.promise, received };
   });
-  return {
-    begun: Promise.all(both.map(({ begun }) => begun)),
-    received: Promise.all(both.map(({ received }) => received)),
-  };
-}
-
-async function takeBoth(player: Player, first: Clip, second: Clip): Promise<PlayedPacket[]> {
-  const seen: PlayedPacket[] = [];
-  const spy = {
-    async read() {
-      const packet = await player.read();
-      if (packet) seen.push(packet);
-      return packet;
-    },
-  };
-  await takeTo(spy, second);
-  assert(first.video, "it has video");
-  return seen.filter(({ kind }) => kind !== "data");
-}
-
-async function watch(url: string, clip: Clip): Promise<PlayedPacket[]> {
-  await using player = await play(url);
-  return await takeTo(player, clip);
+  const received = Promise.all(viewers.map((viewer) => viewer.received));
+  received.catch(() => {});
+  return { begun: Promise.all(viewers.map(({ begun }) => begun)), received };
 }
 
 /** Fails unless a viewer got the first clip, then all of the second one on the same timeline. */
@@ -202,11 +197,7 @@ function membership(clip: Clip): (packet: PlayedPacket) => boolean {
   return (packet) => sets.get(packet.kind)?.has(identify(packet, packet.codec)) ?? false;
 }
 
-async function watchToEnd(url: string): Promise<PlayedPacket[]> {
-  await using player = await play(url);
-  return await player.take({});
-}
-
+/** Rejects if the body of the answer breaks off, which FFmpeg does not tell from its end. */
 async function fetchToEnd(url: string): Promise<number> {
   const response = await fetch(url);
   assertEquals(response.status, 200);

@@ -9,6 +9,7 @@ import {
   type ClipPacket,
   type CompareOptions,
   type Comparison,
+  play,
   type PlayedPacket,
   type Player,
   publish,
@@ -23,6 +24,30 @@ export const PATIENCE_MS = 10_000;
 
 /** Kinds of packets that are compared. */
 export const KINDS: readonly ClipPacket["kind"][] = ["video", "audio"];
+
+/** Viewers that watch while the test does something else; at its end they leave. */
+export class Audience implements AsyncDisposable {
+  readonly #leaving = new AbortController();
+  readonly #watching: Promise<unknown>[] = [];
+
+  /** Plays `url`, also before there is a publisher, and does with it what `watch` says. */
+  watch<T>(url: string, watch: (player: Player) => Promise<T>): Promise<T> {
+    const { signal } = this.#leaving;
+    const watching = (async () => {
+      await using player = await play(url, { signal });
+      return await watch(player);
+    })();
+    // The test awaits it later, or fails before that.
+    watching.catch(() => {});
+    this.#watching.push(watching);
+    return watching;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#leaving.abort();
+    await Promise.allSettled(this.#watching);
+  }
+}
 
 /**
  * Publishes a clip once, then stays connected and says nothing: the stream stands still. What it
