@@ -31,7 +31,7 @@ export interface RtmpOptions {
   readonly PingInterval: number;
   /** Milliseconds for which frames are gathered before they go out together. @default {0} */
   readonly Flush: number;
-  /** Milliseconds by which a player may be late before it drops; 0: as the ring has. @default {0} */
+  /** Seconds by which a player may be late before it drops; 0: as the ring has. @default {5} */
   readonly MaxLag: number;
   /** Seconds after the last viewer's leave when a stream published here ends. @default {-1} */
   readonly AutoCloseDelay: number;
@@ -55,7 +55,7 @@ export const rtmpSchema: OptionsSchema<RtmpOptions> = z.strictObject({
   WriteTimeout: seconds.default(60),
   PingInterval: seconds.or(z.literal(0)).default(60),
   Flush: z.number().int().min(0).max(1000).default(0),
-  MaxLag: z.number().int().min(0).max(60_000).default(0),
+  MaxLag: z.number().min(0).max(3600).default(5),
   AutoCloseDelay: z.literal(-1).or(z.number().min(0).max(86_400)).default(-1),
   TakeOver: z.boolean().default(false),
 }).refine(({ Cert, Key }) => (Cert === "") === (Key === ""), {

@@ -122,7 +122,7 @@ export class Playback {
       flushMs: Flush,
       video,
       audio,
-      ...(MaxLag > 0 && { maxLagMs: MaxLag }),
+      ...(MaxLag > 0 && { maxLagMs: MaxLag * 1000 }),
     });
     const reader = this.#reader = bytes.getReader();
     if (this.#reselect) return await reader.cancel();

@@ -13,6 +13,7 @@ import { PROTOCOLS, startServer, type TestServer } from "../support/server.ts";
 import {
   assertRising,
   assertToEnd,
+  Audience,
   identify,
   identities,
   KINDS,
