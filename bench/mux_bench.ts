@@ -32,7 +32,7 @@ for (const [name, frame] of Object.entries(FRAMES)) {
 function muxed(take: (mux: Mux, deliveries: Deliveries) => void): FanoutFactory<MediaFrame[]> {
   return (viewers, deliveries) => {
     const rings = { video: new Ring<MediaFrame>(), audio: new Ring<MediaFrame>() };
-    const mux = new Mux(flvFormat, () => {});
+    const mux = new Mux(flvFormat, { nowMs: () => performance.now(), onClose: () => {} });
     mux.add(VIDEO_CONFIG, rings.video);
     mux.add(AUDIO_CONFIG, rings.audio);
     mux.start();

@@ -79,6 +79,17 @@ export interface MuxReadOptions extends ReadOptions {
   readonly flushMs?: number;
 }
 
+/** What a {@linkcode Mux} takes from its stream. */
+export interface MuxInit {
+  /** Milliseconds of a clock that never goes back. */
+  readonly nowMs: () => number;
+  /**
+   * Called once when the mux takes no more frames: when its last viewer has gone, its tracks have
+   * ended or its format has failed.
+   */
+  readonly onClose: () => void;
+}
+
 /**
  * Reads a stream's tracks, writes them in a {@linkcode Format} into a ring of bytes, and hands that
  * ring to viewers. The tracks are interleaved once and each frame is written once, however many
@@ -90,6 +101,7 @@ export class Mux implements Waiter {
   readonly #frames = new Interleaver();
   readonly #schedules = new Map<number, FlushSchedule>();
   readonly #onClose: () => void;
+  readonly #nowMs: () => number;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
@@ -99,14 +111,12 @@ export class Mux implements Waiter {
   #closed = false;
   #error: unknown;
 
-  /**
-   * A mux of no track yet; `onClose` is called once when it takes no more frames: when its last
-   * viewer has gone, its tracks have ended or its format has failed.
-   */
-  constructor(create: FormatFactory, onClose: () => void) {
+  /** A mux of no track yet. */
+  constructor(create: FormatFactory, init: MuxInit) {
     this.#format = create();
     this.#ring = new Ring();
-    this.#onClose = onClose;
+    this.#onClose = init.onClose;
+    this.#nowMs = init.nowMs;
   }
 
   /** Viewers that read now. */
@@ -150,7 +160,7 @@ export class Mux implements Waiter {
     const flushMs = options.flushMs ?? 0;
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
-      schedule = new FlushSchedule(this.#ring, flushMs);
+      schedule = new FlushSchedule(this.#ring, flushMs, this.#nowMs);
       this.#schedules.set(flushMs, schedule);
     }
     schedule.readers++;
@@ -235,13 +245,17 @@ class FlushSchedule {
   readers = 0;
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
+  readonly #nowMs: () => number;
   readonly #batches = new Map<number, SharedBatch>();
   #flushed: number;
+  /** When the next flush is due: one interval after the one before was. */
+  #dueMs = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(ring: Ring<MuxItem>, intervalMs: number) {
+  constructor(ring: Ring<MuxItem>, intervalMs: number, nowMs: () => number) {
     this.#ring = ring;
     this.#intervalMs = intervalMs;
+    this.#nowMs = nowMs;
     this.#flushed = ring.head;
   }
 
@@ -251,36 +265,40 @@ class FlushSchedule {
   }
 
   onWrite(): void {
-    if (this.#flushed === this.#ring.head) return;
-    if (this.#intervalMs === 0) return this.flush();
-    this.#timer ??= setTimeout(() => this.flush(), this.#intervalMs);
+    if (this.#flushed === this.#ring.head || this.#timer !== undefined) return;
+    const leftMs = this.#dueMs - this.#nowMs();
+    if (leftMs <= 0) return this.flush();
+    this.#timer = setTimeout(() => this.flush(), leftMs);
   }
 
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    const nowMs = this.#nowMs();
+    const nextMs = this.#dueMs + this.#intervalMs;
+    this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
     this.#flushed = this.#ring.head;
     this.#batches.clear();
     this.waiting.wake();
   }
 
-  /** The batch of all flushed items from `start` on, shared by the viewers that are there. */
-  batch(start: number): SharedBatch | undefined {
+  /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */
+  batch(start: number, end: number): SharedBatch | undefined {
     let batch = this.#batches.get(start);
     if (batch === undefined) {
-      batch = this.#gather(start);
+      batch = this.#gather(start, end);
       if (batch !== undefined) this.#batches.set(start, batch);
     }
     return batch;
   }
 
-  #gather(start: number): SharedBatch | undefined {
+  #gather(start: number, limit: number): SharedBatch | undefined {
     const parts: Uint8Array[] = [];
     let header: Header | undefined;
     let length = 0;
     let frames = 0;
     let end = start;
-    for (; end < this.#flushed; end++) {
+    for (; end < limit; end++) {
       const item = this.#ring.at(end);
       if (item === undefined) break;
       if (length > 0 && length + item.bytes.length > MAX_BATCH_BYTES) break;
@@ -305,6 +323,7 @@ interface MuxReaderInit {
 
 /** One viewer of a mux: gives batches, each beginning and ending with whole items. */
 export class MuxReader implements Source<Batch> {
+  readonly #ring: Ring<MuxItem>;
   readonly #schedule: FlushSchedule;
   readonly #place: Place;
   readonly #cursor: Cursor<MuxItem>;
@@ -312,10 +331,13 @@ export class MuxReader implements Source<Batch> {
   readonly #onClose: () => void;
   #header: Header | undefined;
   #seenJumps = 0;
+  /** Whether it has not seen all yet that was there when it came: that waits for no flush. */
+  #joining = true;
   #closed = false;
 
   /** Made by {@linkcode Mux.read}. */
   constructor(init: MuxReaderInit) {
+    this.#ring = init.ring;
     this.#schedule = init.schedule;
     this.#place = new Place(init.schedule.waiting);
     this.#cursor = new Cursor(init.ring, init.options);
@@ -365,13 +387,15 @@ export class MuxReader implements Source<Batch> {
 
   #take(): Batch | undefined {
     const cursor = this.#cursor;
-    const first = cursor.peek(this.#schedule.flushed);
+    const limit = this.#joining ? this.#ring.head : this.#schedule.flushed;
+    const first = cursor.peek(limit);
     if (first === undefined) {
+      this.#joining &&= this.#header === undefined;
       const error = this.#error();
       if (error !== undefined) throw error;
       return undefined;
     }
-    const batch = this.#schedule.batch(cursor.sequence);
+    const batch = this.#schedule.batch(cursor.sequence, limit);
     if (batch === undefined) return undefined;
     cursor.sequence = batch.end;
     const jumped = cursor.jumps !== this.#seenJumps;

@@ -195,9 +195,11 @@ export class Stream {
     this.#reconnectTimer = setTimeout(() => this.#finish(end), timerMs(seconds));
   }
 
-  /** The writing half of the track `name`, opened if it is new. */
+  /** The writing half of the video track `name`, opened if it is new. */
   openTrack(kind: "video", name: string): TrackWriter<VideoAccessUnit>;
+  /** The writing half of the audio track `name`, opened if it is new. */
   openTrack(kind: "audio", name: string): TrackWriter<AudioAccessUnit>;
+  /** The writing half of the data track `name`, opened if it is new. */
   openTrack(kind: "data", name: string): TrackWriter<DataUnit>;
   openTrack(kind: Frame["kind"], name: string): unknown {
     const id = `${kind}:${name}`;
@@ -305,11 +307,12 @@ export class Stream {
     const muxes = this.#muxes.get(create) ?? new Map<string, Mux>();
     const existing = muxes.get(key);
     if (existing !== undefined) return existing;
-    const mux = new Mux(create, () => {
+    const onClose = () => {
       stop();
       muxes.delete(key);
       if (muxes.size === 0) this.#muxes.delete(create);
-    });
+    };
+    const mux = new Mux(create, { nowMs: this.#host.nowMs, onClose });
     this.#muxes.set(create, muxes.set(key, mux));
     const stop = this.giveTracks({
       add: (_kind, writer) => {

@@ -135,11 +135,10 @@ export class Subscriber implements AsyncDisposable {
 
   /**
    * The frames of both tracks, interleaved by DTS, from the newest keyframe on; a track that comes
-   * late joins in. With callbacks the result settles when the stream has ended.
-   *
-   * @throws {LaggedError} If the mode is `record` and frames were lost; rejects, or errors the stream.
+   * late joins in. A recorder that lost frames gets a {@linkcode LaggedError} instead of the next one.
    */
   play(options?: ReadOptions): ReadableStream<MediaFrame>;
+  /** The same frames by callbacks; settles when the stream has ended. */
   play(handlers: PlayHandlers): Promise<void>;
   play(options: PlayHandlers = {}): ReadableStream<MediaFrame> | Promise<void> {
     const { onVideo, onAudio } = options;

@@ -4,7 +4,7 @@ import { concat } from "../src/bytes.ts";
 import { Cursor } from "../src/cursor.ts";
 import { LaggedError } from "../src/errors.ts";
 import type { MediaFrame } from "../src/frame.ts";
-import { type Format, type FormatTracks, Mux, type MuxReader } from "../src/mux.ts";
+import { type Format, type FormatTracks, Mux, type MuxInit, type MuxReader } from "../src/mux.ts";
 import { readableFrom } from "../src/readable.ts";
 import { aac, audioFeed, type Feed, h264, OTHER_ASC, short, videoFeed } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
@@ -27,6 +27,10 @@ function words(calls: { write: number; header: number } = { write: 0, header: 0 
   };
 }
 
+function init(onClose: () => void = () => {}): MuxInit {
+  return { nowMs: () => Date.now(), onClose };
+}
+
 function text(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes).trim();
 }
@@ -46,7 +50,7 @@ function setUp(
 ): Setup {
   const calls = { write: 0, header: 0 };
   const setup: Setup = {
-    mux: new Mux(create ?? (() => words(calls)), () => setup.closed++),
+    mux: new Mux(create ?? (() => words(calls)), init(() => setup.closed++)),
     video: videoFeed(),
     audio: audioFeed(),
     calls,
@@ -89,7 +93,7 @@ Deno.test("Mux starts with what the tracks have when it is made", () => {
     video.write(ms, key);
     audio.write(ms);
   }
-  const mux = new Mux(() => words(calls), () => {});
+  const mux = new Mux(() => words(calls), init());
   mux.add(video.config, video.ring);
   mux.add(audio.config, audio.ring);
   mux.start();
@@ -146,9 +150,9 @@ Deno.test("Mux gathers frames as long as a viewer's flush interval says", async 
     sample();
   }
   assertEquals(sizes[0], Array(20).fill(1));
-  // A timer starts with the first frame that waits.
-  assertEquals(sizes[1], Array(10).fill(2));
-  assertEquals(sizes[2], Array(2).fill(10));
+  // The first frame waits for nothing; from it on the flushes keep their pace.
+  assertEquals(sizes[1], [1, 1, ...Array(9).fill(2)]);
+  assertEquals(sizes[2], [1, 9, 10]);
   for (const reader of readers) reader.close();
   assertEquals(time.next(), false);
 });
@@ -162,6 +166,33 @@ Deno.test("Mux gives a joiner all from the newest key at once when the interval 
   assertEquals(all(reader), "[start 320 48000] V0 a0 v40 a40");
   reader.close();
   assertEquals(time.next(), false);
+});
+
+Deno.test("Mux gives a joiner what others have to wait for, and then as much as them", async () => {
+  using time = new FakeTime();
+  const setup = setUp();
+  const first = setup.mux.read({ flushMs: 100 });
+  write(setup, "V0 a0");
+  await turns();
+  assertEquals(all(first), "[start 320 48000] V0 a0");
+  time.tick(10);
+  write(setup, "V40 a40");
+  await turns();
+  const joiner = setup.mux.read({ flushMs: 100 });
+  assertEquals([all(first), all(joiner)], ["", "[start 320 48000] V40 a40"]);
+  write(setup, "v80");
+  await turns();
+  assertEquals([all(first), all(joiner)], ["", ""]);
+  time.tick(90);
+  assertEquals([all(first), all(joiner)], ["V40 a40 v80", "v80"]);
+  write(setup, "v120");
+  await turns();
+  time.tick(100);
+  const [a, b] = [first.next(), joiner.next()];
+  assertEquals(a && text(a.bytes), "v120");
+  assertStrictEquals(a?.bytes, b?.bytes);
+  first.close();
+  joiner.close();
 });
 
 Deno.test("Mux announces a new configuration to viewers that go on and to ones that come", async () => {
@@ -196,7 +227,7 @@ Deno.test("Mux announces a new configuration to a viewer that dropped past its a
 Deno.test("Mux announces the older configuration when the frames in the ring still have it", async () => {
   const video = videoFeed();
   video.write(0, true);
-  const mux = new Mux(() => words(), () => {});
+  const mux = new Mux(() => words(), init());
   mux.add(h264(640, 480), video.ring);
   mux.start();
   const reader = mux.read();

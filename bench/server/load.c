@@ -449,7 +449,7 @@ static void start_viewer(struct connection *c, uint64_t now) {
 static void count_tag(struct connection *c, uint64_t now) {
   c->tags++;
   if (!c->first_us) c->first_us = now;
-  if (now - c->first_us < 5000) c->first_tags = c->tags;
+  if (now - c->first_us < 15000) c->first_tags = c->tags;
   c->last_us = now;
   window.tags++;
 }

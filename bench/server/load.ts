@@ -282,7 +282,7 @@ class Viewer extends Connection {
     window.tags++;
     this.#tags++;
     if (this.#firstMs === 0) this.#firstMs = ms;
-    if (ms - this.#firstMs < 5) this.#firstTags = this.#tags;
+    if (ms - this.#firstMs < 15) this.#firstTags = this.#tags;
     this.#lastMs = ms;
   }
 

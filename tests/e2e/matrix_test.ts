@@ -4,7 +4,7 @@ import { PROTOCOLS, startServer } from "../support/server.ts";
 import { assertToEnd, Audience, KINDS, takeTo } from "./viewing.ts";
 
 /** Faster than the clips' own clock: timestamps are compared, not times. */
-const SPEED = 4;
+const SPEED = 2;
 
 const streams: readonly { readonly name: string; readonly clip: ClipOptions }[] = [
   { name: "H.264 and AAC", clip: {} },
