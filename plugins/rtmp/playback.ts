@@ -3,6 +3,7 @@
 import type { End } from "../../src/errors.ts";
 import type { FormatFactory } from "../../src/mux.ts";
 import type { PluginContext } from "../../src/plugin.ts";
+import { type Pump, pump } from "../../src/readable.ts";
 import type { MediaKind } from "../../src/stream.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
 import type { CodecFilter } from "./capabilities.ts";
@@ -38,9 +39,15 @@ export class Playback {
   readonly #init: PlaybackInit;
   readonly #controller = new AbortController();
   readonly #wanted: Record<MediaKind, boolean> = { video: true, audio: true };
-  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #subscriber: Subscriber | undefined;
+  /** What goes out now, and what tells that it is over. */
+  #sending: { readonly pump: Pump; readonly over: PromiseWithResolvers<void> } | undefined;
   #paused = false;
-  /** Whether {@linkcode Playback.select} makes the reader one of the wrong tracks. */
+  /** A batch that waits for the player to go on. */
+  #held: Uint8Array | undefined;
+  /** Whether a batch is on its way, after which the next one is taken. */
+  #writing = false;
+  /** Whether {@linkcode Playback.select} makes what is sent the wrong tracks. */
   #reselect = false;
   /** Resolved when a wait for the player or for the end of the stream may be over. */
   #change = Promise.withResolvers<void>();
@@ -60,6 +67,7 @@ export class Playback {
     try {
       const subscriber = await context.subscribe(target, { type: "RTMP", id: peer, signal });
       if (signal.aborted) return false;
+      this.#subscriber = subscriber;
       onStart(subscriber.stream.path);
       subscriber.closed.then(() => this.#wake());
       this.#serve(subscriber);
@@ -84,7 +92,6 @@ export class Playback {
     if (this.#wanted[kind] === wanted) return;
     this.#wanted[kind] = wanted;
     this.#reselect = true;
-    this.#reader?.cancel();
     this.#wake();
   }
 
@@ -111,7 +118,7 @@ export class Playback {
 
   /** Sends what is wanted until it ends, is ended or something else is wanted. */
   async #send(subscriber: Subscriber): Promise<void> {
-    const { options: { Flush, MaxLag }, connection, format } = this.#init;
+    const { options: { Flush, MaxLag }, format } = this.#init;
     this.#reselect = false;
     const { video, audio } = this.#wanted;
     while (!video && !audio && !this.#reselect && subscriber.end === undefined) {
@@ -124,14 +131,55 @@ export class Playback {
       audio,
       ...(MaxLag > 0 && { maxLagMs: MaxLag * 1000 }),
     });
-    const reader = this.#reader = bytes.getReader();
-    if (this.#reselect) return await reader.cancel();
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      while (this.#paused && subscriber.end === undefined) await this.#change.promise;
-      if (this.#paused) return await reader.cancel();
-      await connection.write(next.value);
+    while (this.#paused && this.#isWanted()) await this.#change.promise;
+    if (!this.#isWanted()) return await bytes.cancel();
+    const over = Promise.withResolvers<void>();
+    const sink = {
+      write: (batch: Uint8Array) => {
+        this.#held = batch;
+        this.#attend();
+        return false;
+      },
+      close: over.resolve,
+      abort: over.reject,
+    };
+    this.#sending = { pump: pump(bytes, sink), over };
+    this.#attend();
+    await over.promise.finally(() => {
+      this.#sending = undefined;
+      this.#held = undefined;
+    });
+  }
+
+  /** Whether what goes out is still what the player wants. */
+  #isWanted(): boolean {
+    const isOver = this.#paused && this.#subscriber?.end !== undefined;
+    return !this.#reselect && !isOver;
+  }
+
+  /** Goes on with what goes out, or ends it, as is wanted now. */
+  #attend(): void {
+    const sending = this.#sending;
+    if (sending === undefined) return;
+    if (!this.#isWanted()) {
+      sending.pump.cancel();
+      sending.over.resolve();
+    } else if (!this.#paused && !this.#writing) {
+      if (this.#held === undefined) sending.pump.resume();
+      else this.#write(this.#held);
     }
   }
+
+  #write(batch: Uint8Array): void {
+    this.#held = undefined;
+    this.#writing = true;
+    this.#init.connection.write(batch).then(this.#onWritten);
+  }
+
+  readonly #onWritten = () => {
+    this.#writing = false;
+    this.#attend();
+  };
 
   /**
    * Leaves out tracks that the player says it can't play.
@@ -160,5 +208,6 @@ export class Playback {
   #wake(): void {
     this.#change.resolve();
     this.#change = Promise.withResolvers<void>();
+    this.#attend();
   }
 }

@@ -138,7 +138,8 @@ export class RtmpServer {
     const { addr } = listener;
     const url = `${scheme}://${addressOf({ ...addr as Deno.NetAddr, hostname: reach(hostname) })}`;
     this.#listening.push({ listener, url, listen });
-    this.#context.log.info("listening on {url}", { url });
+    const log = this.#context.log;
+    log.info("listening on {url}, publish and play as {url}/live/NAME", { url });
     this.#accept(listener);
   }
 
