@@ -1,0 +1,87 @@
+/** Requests for another protocol, WebSocket above all, which only `Deno.serve` can grant. */
+
+import type { IncomingMessage } from "node:http";
+import { connect, type Socket } from "node:net";
+import type { Logger } from "../../src/log.ts";
+import { RequestScope } from "./request.ts";
+import type { HttpEnv } from "./service.ts";
+
+/** Answers a request. */
+type RequestHandler = (
+  request: Request,
+  env: HttpEnv["Bindings"],
+) => Response | Promise<Response>;
+
+/**
+ * Passes connections that ask for an upgrade to a `Deno.serve` of its own on the loopback interface,
+ * so that `Deno.upgradeWebSocket` works for handlers. It is started with the first of them, and
+ * answers no connection but those passed to it.
+ */
+export class UpgradeRelay {
+  readonly #handle: RequestHandler;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  /** By local port of the connection to the inner server: the client that it stands for. */
+  readonly #clients = new Map<number, Socket>();
+  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+
+  /** Requests are answered by `handle`. */
+  constructor(handle: RequestHandler, log: Logger) {
+    this.#handle = handle;
+    this.#log = log;
+  }
+
+  /** Takes over `client`, of which the head `incoming` and the first bytes after it are read. */
+  take(incoming: IncomingMessage, client: Socket, rest: Uint8Array): void {
+    this.#server ??= this.#serve();
+    const { hostname, port } = this.#server.addr;
+    const inner = connect({ host: hostname, port, noDelay: true }, () => {
+      const { localPort } = inner;
+      if (localPort === undefined) return client.destroy();
+      this.#clients.set(localPort, client);
+      inner.once("close", () => this.#clients.delete(localPort));
+      inner.write(headOf(incoming));
+      if (rest.length > 0) inner.write(rest);
+      inner.pipe(client).pipe(inner);
+    });
+    inner.on("error", () => {});
+    inner.once("close", () => client.destroySoon());
+    client.once("close", () => inner.destroy());
+  }
+
+  /** Cuts all that is left. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#server?.finished;
+  }
+
+  #serve(): Deno.HttpServer<Deno.NetAddr> {
+    return Deno.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      signal: this.#abort.signal,
+      onListen: () => {},
+      onError: (error) => {
+        this.#log.error("a response failed: {error}", { error });
+        return Response.json({ error: "The request failed" }, { status: 500 });
+      },
+    }, (request, { remoteAddr, completed }) => {
+      const client = this.#clients.get(remoteAddr.port);
+      if (client === undefined) return new Response(null, { status: 403 });
+      const scope = new RequestScope(client);
+      const over = () => scope.end();
+      client.once("close", over);
+      completed.then(over, over);
+      return this.#handle(request, scope);
+    });
+  }
+}
+
+/** The head of a request as it came. */
+function headOf({ method, url, httpVersion, rawHeaders }: IncomingMessage): string {
+  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
+  }
+  return head + "\r\n";
+}
