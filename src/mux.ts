@@ -151,6 +151,7 @@ export class Mux implements Waiter {
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
       schedule = new FlushSchedule(this.#ring, flushMs);
+      schedule.error = this.#error;
       this.#schedules.set(flushMs, schedule);
     }
     schedule.readers++;
@@ -158,7 +159,6 @@ export class Mux implements Waiter {
       ring: this.#ring,
       schedule,
       options,
-      error: () => this.#error,
       onClose: () => this.#leave(schedule, flushMs),
     });
   }
@@ -190,6 +190,7 @@ export class Mux implements Waiter {
       run();
     } catch (error) {
       this.#error = error;
+      for (const schedule of this.#schedules.values()) schedule.error = error;
       this.close();
     }
   }
@@ -233,9 +234,14 @@ export class Mux implements Waiter {
 class FlushSchedule {
   readonly waiting: WakeList = new WakeList();
   readers = 0;
+  /** Why there is no more to read, if the format has failed. */
+  error: unknown;
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
   readonly #batches = new Map<number, SharedBatch>();
+  /** Where the batch that was asked for last begins: most viewers are at the same place. */
+  #recentStart = -1;
+  #recent: SharedBatch | undefined;
   #flushed: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -261,17 +267,21 @@ class FlushSchedule {
     this.#timer = undefined;
     this.#flushed = this.#ring.head;
     this.#batches.clear();
+    this.#recentStart = -1;
     this.waiting.wake();
   }
 
   /** The batch of all flushed items from `start` on, shared by the viewers that are there. */
   batch(start: number): SharedBatch | undefined {
+    if (start === this.#recentStart) return this.#recent;
     let batch = this.#batches.get(start);
     if (batch === undefined) {
       batch = this.#gather(start);
-      if (batch !== undefined) this.#batches.set(start, batch);
+      if (batch === undefined) return undefined;
+      this.#batches.set(start, batch);
     }
-    return batch;
+    this.#recentStart = start;
+    return this.#recent = batch;
   }
 
   #gather(start: number): SharedBatch | undefined {
@@ -299,7 +309,6 @@ interface MuxReaderInit {
   readonly ring: Ring<MuxItem>;
   readonly schedule: FlushSchedule;
   readonly options: ReadOptions;
-  readonly error: () => unknown;
   readonly onClose: () => void;
 }
 
@@ -308,7 +317,6 @@ export class MuxReader implements Source<Batch> {
   readonly #schedule: FlushSchedule;
   readonly #place: Place;
   readonly #cursor: Cursor<MuxItem>;
-  readonly #error: () => unknown;
   readonly #onClose: () => void;
   #header: Header | undefined;
   #seenJumps = 0;
@@ -319,7 +327,6 @@ export class MuxReader implements Source<Batch> {
     this.#schedule = init.schedule;
     this.#place = new Place(init.schedule.waiting);
     this.#cursor = new Cursor(init.ring, init.options);
-    this.#error = init.error;
     this.#onClose = init.onClose;
   }
 
@@ -365,13 +372,15 @@ export class MuxReader implements Source<Batch> {
 
   #take(): Batch | undefined {
     const cursor = this.#cursor;
-    const first = cursor.peek(this.#schedule.flushed);
+    const schedule = this.#schedule;
+    // A viewer that has read all asks once more, after each batch.
+    const readAll = cursor.sequence === schedule.flushed && !cursor.needsKey;
+    const first = readAll ? undefined : cursor.peek(schedule.flushed);
     if (first === undefined) {
-      const error = this.#error();
-      if (error !== undefined) throw error;
+      if (schedule.error !== undefined) throw schedule.error;
       return undefined;
     }
-    const batch = this.#schedule.batch(cursor.sequence);
+    const batch = schedule.batch(cursor.sequence);
     if (batch === undefined) return undefined;
     cursor.sequence = batch.end;
     const jumped = cursor.jumps !== this.#seenJumps;

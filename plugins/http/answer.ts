@@ -1,5 +1,6 @@
 /** How answers get to their sockets. */
 
+import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
@@ -15,8 +16,24 @@ export interface Exchange {
   readonly outgoing: ServerResponse;
   readonly scope: RequestScope;
   readonly log: Logger;
+  readonly views: BufferViews;
   /** Time after which a client that takes nothing is cut off. */
   readonly writeTimeoutMs: number;
+}
+
+/** Bytes as what sockets write. They would make it of them for each viewer. */
+export class BufferViews {
+  #bytes: Uint8Array | undefined;
+  #buffer = Buffer.alloc(0);
+
+  /** The same as last time, if the bytes are. */
+  of(bytes: Uint8Array<ArrayBuffer>): Buffer {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
+    return this.#buffer;
+  }
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -97,7 +114,7 @@ class LiveAnswer implements Sink<Bytes> {
 
   write(bytes: Bytes): boolean {
     const socket = this.#socket;
-    socket.write(bytes);
+    socket.write(this.#exchange.views.of(bytes));
     if (socket.writableLength === 0) return true;
     this.#stalled = true;
     this.#watch.begin();

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
-import { send, sendError } from "./answer.ts";
+import { BufferViews, send, sendError } from "./answer.ts";
 import { UpgradeRelay } from "./relay.ts";
 import { bracketed, RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
@@ -76,6 +76,7 @@ export async function listen(
   const scheme = tls === undefined ? "http" : "https";
   const sockets = new Set<Socket>();
   const relay = new UpgradeRelay((request, env) => handle(request, env), log);
+  const views = new BufferViews();
   let active = 0;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
@@ -102,7 +103,14 @@ export async function listen(
       return sendError(outgoing, 400, "The request makes no sense", { "Connection": "close" });
     }
     const response = await handle(request, scope);
-    send(response, { incoming, outgoing, scope, log, writeTimeoutMs: options.writeTimeoutMs() });
+    send(response, {
+      incoming,
+      outgoing,
+      scope,
+      log,
+      views,
+      writeTimeoutMs: options.writeTimeoutMs(),
+    });
   };
 
   let server: Server;
