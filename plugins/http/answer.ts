@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EndedError } from "../../src/errors.ts";
 import type { Logger } from "../../src/log.ts";
@@ -52,7 +52,7 @@ export function send(response: Response, exchange: Exchange): void {
   }
   const { socket } = incoming;
   if (body !== null && scope.isLive(body) && incoming.method === "GET") {
-    socket.write(headOf(response));
+    flushHead(response, outgoing);
     return new LiveAnswer(socket, exchange).start(body);
   }
   outgoing.once("finish", () => linger(incoming));
@@ -76,12 +76,14 @@ export function sendError(
   outgoing.end(body);
 }
 
-/** The head of an answer whose body ends with the connection. */
-function headOf({ status, headers }: Response): string {
-  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
-  // A header has no line breaks in it: `Headers` does not take them.
-  for (const [name, value] of headers) head += `${name}: ${value}\r\n`;
-  return `${head}date: ${new Date().toUTCString()}\r\nconnection: close\r\n\r\n`;
+/** Sends the head of an answer whose body ends with the connection. */
+function flushHead({ status, headers }: Response, outgoing: ServerResponse): void {
+  outgoing.setHeaders(headers);
+  outgoing.setHeader("Connection", "close");
+  // Neither chunks nor a length: what follows is the body as it is, the same for all.
+  outgoing.removeHeader("Transfer-Encoding");
+  outgoing.writeHead(status);
+  outgoing.flushHeaders();
 }
 
 /** An endless body on its way from its source to a socket, without a promise or object a chunk. */
@@ -115,7 +117,8 @@ class LiveAnswer implements Sink<Bytes> {
   write(bytes: Bytes): boolean {
     const socket = this.#socket;
     socket.write(this.#exchange.views.of(bytes));
-    if (socket.writableLength === 0) return true;
+    // A socket that is broken takes all and says so later.
+    if (socket.writableLength === 0) return socket.writable;
     this.#stalled = true;
     this.#watch.begin();
     // Nothing of it is sent: it comes back when all before it is.
@@ -129,6 +132,7 @@ class LiveAnswer implements Sink<Bytes> {
   }
 
   abort(error: unknown): void {
+    if (this.#socket.destroyed) return;
     logCut(error, this.#exchange.log);
     cut(this.#socket);
   }

@@ -57,10 +57,16 @@ const LIMITS = {
   /** Time for the next request of a connection, in ms: more than players of HLS let pass. */
   keepAliveTimeout: 30_000,
   noDelay: true,
+  /** Time for a TLS handshake, in ms. */
+  handshakeTimeout: 10_000,
 } as const;
 
-/** Most fields in the head of a request. */
+const CLOSE = { "Connection": "close" };
+
+/** Most fields in the head of a request: more than browsers and proxies send. */
 const MAX_HEADERS = 200;
+/** Most requests of a connection that wait for their turn: clients that do that send a few. */
+const MAX_PIPELINED = 16;
 
 /**
  * Listens, and gives each request to `handle`.
@@ -75,32 +81,42 @@ export async function listen(
   const { host, port, tls } = options;
   const scheme = tls === undefined ? "http" : "https";
   const sockets = new Set<Socket>();
-  const relay = new UpgradeRelay((request, env) => handle(request, env), log);
+  /** How many requests of a connection wait for their turn. */
+  const pipelined = new WeakMap<Socket, number>();
   const views = new BufferViews();
   let active = 0;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
 
-  /** Counts a request until `emitter`, its answer or its socket, closes. */
-  const begin = (emitter: ServerResponse | Socket, onOver: () => void) => {
+  /** Counts a request; what it returns is to be called when that is over. */
+  const begin = (scope: RequestScope) => {
     active++;
-    emitter.once("close", () => {
-      onOver();
+    return () => {
+      scope.end();
       if (--active === 0) onIdle();
-    });
+    };
   };
+
+  const relay = new UpgradeRelay((request, scope, completed) => {
+    const over = begin(scope);
+    completed.then(over, over);
+    return handle(request, scope);
+  }, log);
 
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
     if (stopped !== undefined) {
-      return sendError(outgoing, 503, "The server stops", { "Connection": "close" });
+      return sendError(outgoing, 503, "The server stops", CLOSE);
     }
     const scope = new RequestScope(incoming.socket);
-    begin(outgoing, () => scope.end());
+    outgoing.once("close", begin(scope));
+    if (incoming.rawHeaders.length > 2 * MAX_HEADERS) {
+      return sendError(outgoing, 431, "The request has too many headers", CLOSE);
+    }
     let request: Request;
     try {
       request = toRequest(incoming, scheme);
     } catch {
-      return sendError(outgoing, 400, "The request makes no sense", { "Connection": "close" });
+      return sendError(outgoing, 400, "The request makes no sense", CLOSE);
     }
     const response = await handle(request, scope);
     send(response, {
@@ -117,7 +133,8 @@ export async function listen(
   try {
     if (tls !== undefined) checkPair(tls);
     server = tls === undefined ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls });
-    server.maxHeadersCount = MAX_HEADERS;
+    // The parser would leave out what is too much, and not say so.
+    server.maxHeadersCount = 0;
     // Before there is a request on it, a connection is nobody's.
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);
@@ -125,14 +142,24 @@ export async function listen(
       socket.on("error", () => {});
     });
     server.on("request", (incoming, outgoing) => {
-      serve(incoming, outgoing).catch((error) => {
-        log.error("a request failed: {error}", { error });
-        outgoing.destroy();
+      const answer = () => {
+        serve(incoming, outgoing).catch((error) => {
+          log.error("a request failed: {error}", { error });
+          outgoing.destroy();
+        });
+      };
+      if (outgoing.socket !== null) return answer();
+      // It has come before the answer to the one before it was given.
+      const waiting = (pipelined.get(incoming.socket) ?? 0) + 1;
+      if (waiting > MAX_PIPELINED) return incoming.socket.destroy();
+      pipelined.set(incoming.socket, waiting);
+      outgoing.once("socket", (socket: Socket) => {
+        pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1);
+        answer();
       });
     });
     server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Uint8Array) => {
       if (stopped !== undefined) return socket.destroy();
-      begin(socket, () => {});
       relay.take(incoming, socket, head);
     });
     server.listen({ host, port });

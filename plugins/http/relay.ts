@@ -4,12 +4,12 @@ import type { IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
 import { RequestScope } from "./request.ts";
-import type { HttpEnv } from "./service.ts";
 
-/** Answers a request. */
-type RequestHandler = (
+/** Answers a request; `completed` settles when the answer is delivered or cut. */
+type RelayHandler = (
   request: Request,
-  env: HttpEnv["Bindings"],
+  scope: RequestScope,
+  completed: Promise<void>,
 ) => Response | Promise<Response>;
 
 /**
@@ -18,7 +18,7 @@ type RequestHandler = (
  * answers no connection but those passed to it.
  */
 export class UpgradeRelay {
-  readonly #handle: RequestHandler;
+  readonly #handle: RelayHandler;
   readonly #log: Logger;
   readonly #abort = new AbortController();
   /** By local port of the connection to the inner server: the client that it stands for. */
@@ -26,7 +26,7 @@ export class UpgradeRelay {
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
 
   /** Requests are answered by `handle`. */
-  constructor(handle: RequestHandler, log: Logger) {
+  constructor(handle: RelayHandler, log: Logger) {
     this.#handle = handle;
     this.#log = log;
   }
@@ -69,10 +69,8 @@ export class UpgradeRelay {
       const client = this.#clients.get(remoteAddr.port);
       if (client === undefined) return new Response(null, { status: 403 });
       const scope = new RequestScope(client);
-      const over = () => scope.end();
-      client.once("close", over);
-      completed.then(over, over);
-      return this.#handle(request, scope);
+      client.once("close", () => scope.end());
+      return this.#handle(request, scope, completed);
     });
   }
 }
