@@ -161,6 +161,7 @@ export class Mux implements Waiter {
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
       schedule = new FlushSchedule(this.#ring, flushMs, this.#nowMs);
+      schedule.error = this.#error;
       this.#schedules.set(flushMs, schedule);
     }
     schedule.readers++;
@@ -168,7 +169,6 @@ export class Mux implements Waiter {
       ring: this.#ring,
       schedule,
       options,
-      error: () => this.#error,
       onClose: () => this.#leave(schedule, flushMs),
     });
   }
@@ -200,6 +200,7 @@ export class Mux implements Waiter {
       run();
     } catch (error) {
       this.#error = error;
+      for (const schedule of this.#schedules.values()) schedule.error = error;
       this.close();
     }
   }
@@ -243,10 +244,15 @@ export class Mux implements Waiter {
 class FlushSchedule {
   readonly waiting: WakeList = new WakeList();
   readers = 0;
+  /** Why there is no more to read, if the format has failed. */
+  error: unknown;
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
   readonly #nowMs: () => number;
   readonly #batches = new Map<number, SharedBatch>();
+  /** Where the batch that was asked for last begins: most viewers are at the same place. */
+  #recentStart = -1;
+  #recent: SharedBatch | undefined;
   #flushed: number;
   /** When the next flush is due: one interval after the one before was. */
   #dueMs = -Infinity;
@@ -279,17 +285,21 @@ class FlushSchedule {
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
     this.#flushed = this.#ring.head;
     this.#batches.clear();
+    this.#recentStart = -1;
     this.waiting.wake();
   }
 
   /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */
   batch(start: number, end: number): SharedBatch | undefined {
+    if (start === this.#recentStart) return this.#recent;
     let batch = this.#batches.get(start);
     if (batch === undefined) {
       batch = this.#gather(start, end);
-      if (batch !== undefined) this.#batches.set(start, batch);
+      if (batch === undefined) return undefined;
+      this.#batches.set(start, batch);
     }
-    return batch;
+    this.#recentStart = start;
+    return this.#recent = batch;
   }
 
   #gather(start: number, limit: number): SharedBatch | undefined {
@@ -317,7 +327,6 @@ interface MuxReaderInit {
   readonly ring: Ring<MuxItem>;
   readonly schedule: FlushSchedule;
   readonly options: ReadOptions;
-  readonly error: () => unknown;
   readonly onClose: () => void;
 }
 
@@ -327,7 +336,6 @@ export class MuxReader implements Source<Batch> {
   readonly #schedule: FlushSchedule;
   readonly #place: Place;
   readonly #cursor: Cursor<MuxItem>;
-  readonly #error: () => unknown;
   readonly #onClose: () => void;
   #header: Header | undefined;
   #seenJumps = 0;
@@ -341,7 +349,6 @@ export class MuxReader implements Source<Batch> {
     this.#schedule = init.schedule;
     this.#place = new Place(init.schedule.waiting);
     this.#cursor = new Cursor(init.ring, init.options);
-    this.#error = init.error;
     this.#onClose = init.onClose;
   }
 
@@ -387,15 +394,17 @@ export class MuxReader implements Source<Batch> {
 
   #take(): Batch | undefined {
     const cursor = this.#cursor;
-    const limit = this.#joining ? this.#ring.head : this.#schedule.flushed;
-    const first = cursor.peek(limit);
+    const schedule = this.#schedule;
+    const limit = this.#joining ? this.#ring.head : schedule.flushed;
+    // A viewer that has read all asks once more, after each batch.
+    const readAll = cursor.sequence === limit && !cursor.needsKey;
+    const first = readAll ? undefined : cursor.peek(limit);
     if (first === undefined) {
       this.#joining &&= this.#header === undefined;
-      const error = this.#error();
-      if (error !== undefined) throw error;
+      if (schedule.error !== undefined) throw schedule.error;
       return undefined;
     }
-    const batch = this.#schedule.batch(cursor.sequence, limit);
+    const batch = schedule.batch(cursor.sequence, limit);
     if (batch === undefined) return undefined;
     cursor.sequence = batch.end;
     const jumped = cursor.jumps !== this.#seenJumps;

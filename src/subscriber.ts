@@ -1,6 +1,6 @@
 /** Subscribers: the reading end of a stream. */
 
-import type { ReadOptions } from "./cursor.ts";
+import type { ReadOptions, Source } from "./cursor.ts";
 import { type End, EndedError } from "./errors.ts";
 import type { AudioAccessUnit, MediaFrame, VideoAccessUnit } from "./frame.ts";
 import { Interleaver } from "./interleave.ts";
@@ -8,6 +8,7 @@ import type { FormatFactory, MuxReader, MuxReadOptions } from "./mux.ts";
 import { readableFrom, type ReaderOptions } from "./readable.ts";
 import type { Stream, TrackSelection } from "./stream.ts";
 import type { AudioTrack, VideoTrack } from "./track.ts";
+import type { Waiter } from "./wake_list.ts";
 
 /** Who subscribes, and to what of the stream. */
 export interface SubscribeOptions extends TrackSelection {
@@ -42,6 +43,9 @@ export interface SubscriberStats {
 interface Reader {
   readonly dropped: number;
   readonly lagUs: number;
+  /** What it has handed over, where it counts that itself. */
+  readonly bytes?: number;
+  readonly frames?: number;
 }
 
 /**
@@ -102,13 +106,17 @@ export class Subscriber implements AsyncDisposable {
   stats(): SubscriberStats {
     let dropped = this.#droppedBefore;
     let lagUs = 0;
+    let bytes = this.#bytes;
+    let frames = this.#frames;
     for (const reader of this.#readers) {
       dropped += reader.dropped;
+      bytes += reader.bytes ?? 0;
+      frames += reader.frames ?? 0;
       lagUs = Math.max(lagUs, reader.lagUs);
     }
     return {
-      bytes: this.#bytes,
-      frames: this.#frames,
+      bytes,
+      frames,
       dropped,
       lagMs: Math.round(lagUs / 1000),
     };
@@ -207,20 +215,8 @@ export class Subscriber implements AsyncDisposable {
       video: (options.video ?? true) && (this.#selection.video ?? true),
       audio: (options.audio ?? true) && (this.#selection.audio ?? true),
     };
-    const batches: MuxReader = this.stream.mux(format, selection).read(options);
-    const bytes = {
-      next: () => {
-        const batch = batches.next();
-        if (batch !== undefined) this.#count(batch.frames, batch.bytes.length);
-        return batch?.bytes as Uint8Array<ArrayBuffer> | undefined;
-      },
-      get done() {
-        return batches.done;
-      },
-      wait: batches.wait.bind(batches),
-      close: batches.close.bind(batches),
-    };
-    return readableFrom(bytes, this.#hooks(batches));
+    const bytes = new MuxBytes(this.stream.mux(format, selection).read(options));
+    return readableFrom(bytes, this.#hooks(bytes));
   }
 
   /**
@@ -266,8 +262,48 @@ export class Subscriber implements AsyncDisposable {
       onEnd: () => {
         if (!this.#readers.delete(reader)) return;
         this.#droppedBefore += reader.dropped;
+        this.#count(reader.frames ?? 0, reader.bytes ?? 0);
         onEnd?.();
       },
     };
+  }
+}
+
+/** The batches of a mux as bytes, counted. */
+class MuxBytes implements Source<Uint8Array<ArrayBuffer>>, Reader {
+  bytes = 0;
+  frames = 0;
+  readonly #batches: MuxReader;
+
+  constructor(batches: MuxReader) {
+    this.#batches = batches;
+  }
+
+  get dropped(): number {
+    return this.#batches.dropped;
+  }
+
+  get lagUs(): number {
+    return this.#batches.lagUs;
+  }
+
+  get done(): boolean {
+    return this.#batches.done;
+  }
+
+  next(): Uint8Array<ArrayBuffer> | undefined {
+    const batch = this.#batches.next();
+    if (batch === undefined) return undefined;
+    this.bytes += batch.bytes.length;
+    this.frames += batch.frames;
+    return batch.bytes as Uint8Array<ArrayBuffer>;
+  }
+
+  wait(waiter: Waiter): void {
+    this.#batches.wait(waiter);
+  }
+
+  close(waiter?: Waiter): void {
+    this.#batches.close(waiter);
   }
 }

@@ -1,8 +1,14 @@
-/** The socket side of the http plugin: one `Deno.serve`. */
+/** The socket side of the http plugin: one `node:http` server, whose sockets can be written to. */
 
-import { delay } from "@std/async/delay";
-import { EndedError } from "../../src/errors.ts";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
+import { BufferViews, send, sendError } from "./answer.ts";
+import { UpgradeRelay } from "./relay.ts";
+import { bracketed, RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
 
 /** Where to listen. */
@@ -13,6 +19,8 @@ export interface ListenOptions {
   readonly port: number;
   /** Certificate chain and private key in PEM, for TLS. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  /** Time, in ms, after which a client that takes nothing of its answer is cut off. */
+  readonly writeTimeoutMs: () => number;
 }
 
 /** Answers a request. */
@@ -37,51 +45,131 @@ export interface Listener {
 /** How long requests under way may take to end when the listener stops. */
 export const STOP_GRACE_MS = 700;
 
-/** How long an answer that handlers are done with may take on its way to the socket. */
-const FLUSH_MS = 20;
+/** What clients may ask of the parser. */
+const LIMITS = {
+  /** Longest head of a request, in bytes: addresses with tokens and the cookies of a site fit. */
+  maxHeaderSize: 16_384,
+  /** Time for a head to come, in ms: a client that trickles it holds a socket for no longer. */
+  headersTimeout: 10_000,
+  connectionsCheckingInterval: 2_000,
+  /** A publisher's request takes as long as its stream. */
+  requestTimeout: 0,
+  /** Time for the next request of a connection, in ms: more than players of HLS let pass. */
+  keepAliveTimeout: 30_000,
+  noDelay: true,
+  /** Time for a TLS handshake, in ms. */
+  handshakeTimeout: 10_000,
+} as const;
+
+const CLOSE = { "Connection": "close" };
+
+/** Most fields in the head of a request: more than browsers and proxies send. */
+const MAX_HEADERS = 200;
+/** Most requests of a connection that wait for their turn: clients that do that send a few. */
+const MAX_PIPELINED = 16;
 
 /**
  * Listens, and gives each request to `handle`.
  *
  * @throws {Error} If the address cannot be had; its message names it and says why.
  */
-export function listen(options: ListenOptions, handle: RequestHandler, log: Logger): Listener {
+export async function listen(
+  options: ListenOptions,
+  handle: RequestHandler,
+  log: Logger,
+): Promise<Listener> {
   const { host, port, tls } = options;
   const scheme = tls === undefined ? "http" : "https";
-  const abort = new AbortController();
+  const sockets = new Set<Socket>();
+  /** How many requests of a connection wait for their turn. */
+  const pipelined = new WeakMap<Socket, number>();
+  const views = new BufferViews();
   let active = 0;
-  let lastOverMs = -Infinity;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
-  const serve = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => {
-    if (stopped !== undefined) {
-      const headers = { "Connection": "close" };
-      return Response.json({ error: "The server stops" }, { status: 503, headers });
-    }
+
+  /** Counts a request; what it returns is to be called when that is over. */
+  const begin = (scope: RequestScope) => {
     active++;
-    const env = new RequestScope(request, info.remoteAddr);
-    const over = () => {
-      env.end();
-      lastOverMs = performance.now();
+    return () => {
+      scope.end();
       if (--active === 0) onIdle();
     };
-    info.completed.then(over, over);
-    return handle(request, env);
   };
-  const server = startServer({
-    hostname: host,
-    port,
-    ...tls,
-    signal: abort.signal,
-    // A body that fails comes here too; the connection is cut then, whatever is returned.
-    onError: (error) => {
-      if (error instanceof EndedError) log.debug("a response was cut: {error}", { error });
-      else log.error("a response failed: {error}", { error });
-      return Response.json({ error: "The request failed" }, { status: 500 });
-    },
-    onListen: () => {},
-  }, serve);
-  const at = server.addr.port;
+
+  const relay = new UpgradeRelay((request, scope, completed) => {
+    const over = begin(scope);
+    completed.then(over, over);
+    return handle(request, scope);
+  }, log);
+
+  const serve = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    if (stopped !== undefined) {
+      return sendError(outgoing, 503, "The server stops", CLOSE);
+    }
+    const scope = new RequestScope(incoming.socket);
+    outgoing.once("close", begin(scope));
+    if (incoming.rawHeaders.length > 2 * MAX_HEADERS) {
+      return sendError(outgoing, 431, "The request has too many headers", CLOSE);
+    }
+    let request: Request;
+    try {
+      request = toRequest(incoming, scheme);
+    } catch {
+      return sendError(outgoing, 400, "The request makes no sense", CLOSE);
+    }
+    const response = await handle(request, scope);
+    send(response, {
+      incoming,
+      outgoing,
+      scope,
+      log,
+      views,
+      writeTimeoutMs: options.writeTimeoutMs(),
+    });
+  };
+
+  let server: Server;
+  try {
+    if (tls !== undefined) checkPair(tls);
+    server = tls === undefined ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls });
+    // The parser would leave out what is too much, and not say so.
+    server.maxHeadersCount = 0;
+    // Before there is a request on it, a connection is nobody's.
+    server.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      socket.on("error", () => {});
+    });
+    server.on("request", (incoming, outgoing) => {
+      const answer = () => {
+        serve(incoming, outgoing).catch((error) => {
+          log.error("a request failed: {error}", { error });
+          outgoing.destroy();
+        });
+      };
+      if (outgoing.socket !== null) return answer();
+      // It has come before the answer to the one before it was given.
+      const waiting = (pipelined.get(incoming.socket) ?? 0) + 1;
+      if (waiting > MAX_PIPELINED) return incoming.socket.destroy();
+      pipelined.set(incoming.socket, waiting);
+      outgoing.once("socket", (socket: Socket) => {
+        pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1);
+        answer();
+      });
+    });
+    server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Uint8Array) => {
+      if (stopped !== undefined) return socket.destroy();
+      relay.take(incoming, socket, head);
+    });
+    server.listen({ host, port });
+    await once(server, "listening");
+  } catch (cause) {
+    const address = `${bracketed(host)}:${port}`;
+    throw new Error(`cannot listen on ${address}: ${reasonOf(cause, port)}`, { cause });
+  }
+  const at = (server.address() as AddressInfo).port;
+
   const stop = async () => {
     if (active > 0) {
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -91,11 +179,10 @@ export function listen(options: ListenOptions, handle: RequestHandler, log: Logg
       });
       clearTimeout(timer);
     }
-    const flushMs = lastOverMs + FLUSH_MS - performance.now();
-    if (flushMs > 0) await delay(flushMs);
-    // `server.shutdown` would wait for bodies without end, and nothing can cut them after it.
-    abort.abort();
-    await server.finished;
+    const closed = once(server, "close");
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await Promise.all([closed, relay.stop()]);
   };
   return {
     url: `${scheme}://${bracketed(LOCAL_HOSTS[host] ?? host)}:${at}`,
@@ -107,59 +194,24 @@ export function listen(options: ListenOptions, handle: RequestHandler, log: Logg
 /** Where clients on this machine find a listener on all interfaces. */
 const LOCAL_HOSTS: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
-function startServer(
-  options: Deno.ServeTcpOptions & Partial<Deno.TlsCertifiedKeyPem>,
-  handler: Deno.ServeHandler<Deno.NetAddr>,
-): Deno.HttpServer<Deno.NetAddr> {
+/** Throws unless `key` is that of the first certificate: a handshake would find out late. */
+function checkPair({ cert, key }: { readonly cert: string; readonly key: string }): void {
+  let matches: boolean;
   try {
-    return Deno.serve(options, handler);
+    matches = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch (cause) {
-    const { hostname = "", port = 0 } = options;
-    const address = `${bracketed(hostname)}:${port}`;
-    throw new Error(`cannot listen on ${address}: ${reasonOf(cause, port)}`, { cause });
+    throw new Error("the files of Cert and Key are no certificate and its key", { cause });
   }
+  if (!matches) throw new Error("the certificate of Cert is not one for Key");
 }
 
 function reasonOf(error: unknown, port: number): string {
-  if (error instanceof Deno.errors.AddrInUse) {
+  const { code } = error as { code?: string };
+  if (code === "EADDRINUSE") {
     return `port ${port} is in use; stop what holds it, or set another Port`;
   }
-  if (error instanceof Deno.errors.PermissionDenied && port < 1024) {
+  if (code === "EACCES" && port < 1024) {
     return `ports below 1024 need privileges; set another Port`;
   }
   return error instanceof Error ? error.message : String(error);
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
-}
-
-/** What handlers learn of a request; the signal is made when it is first asked for. */
-class RequestScope {
-  readonly remote: string;
-  readonly #request: Request;
-  #controller: AbortController | undefined;
-  #over = false;
-
-  constructor(request: Request, address: Deno.NetAddr) {
-    this.#request = request;
-    // An IPv4 client of an IPv6 socket (RFC 4291 2.5.5.2).
-    const host = address.hostname.replace(/^::ffff:(?=\d+\.)/i, "");
-    this.remote = `${bracketed(host)}:${address.port}`;
-  }
-
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      if (this.#over) this.end();
-      // The response is over when it is delivered or cut; before there is one only this one tells.
-      else this.#request.signal.addEventListener("abort", () => this.end(), { once: true });
-    }
-    return this.#controller.signal;
-  }
-
-  end(): void {
-    this.#over = true;
-    this.#controller?.abort(new DOMException("The request is over", "AbortError"));
-  }
 }

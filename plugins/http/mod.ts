@@ -22,6 +22,8 @@ export interface HttpOptions {
   readonly Cors: string | readonly string[];
   /** What users of the API must show; without one it answers this machine only. */
   readonly ApiToken?: string | undefined;
+  /** Seconds after which a client is cut off that takes nothing of what it is sent. @default {60} */
+  readonly WriteTimeout: number;
 }
 
 const origin = z.string().regex(/^(\*|https?:\/\/[^/\s]+)$/, {
@@ -37,6 +39,7 @@ const schema: z.ZodType<HttpOptions> = z.strictObject({
   Cors: origin.or(z.array(origin)).default("*").describe("an origin, a list of them, or *"),
   ApiToken: z.string().regex(/^\S{8,}$/, { error: "must have 8 characters or more, no spaces" })
     .optional().describe("8 characters or more, without spaces"),
+  WriteTimeout: z.number().positive().max(3600).default(60).describe("seconds, 3600 at most"),
 }).superRefine(({ Cert, Key }, context) => {
   if ((Cert === undefined) === (Key === undefined)) return;
   const [missing, given] = Cert === undefined ? ["Cert", "Key"] : ["Key", "Cert"];
@@ -52,8 +55,13 @@ const plugin: Plugin<HttpOptions> = definePlugin({
     const { engine, plugins, signal, log } = context;
     let options = context.options;
     const dispatcher = new Dispatcher(originsOf(options), log);
+    const writeTimeoutMs = () => options.WriteTimeout * 1000;
     const start = async (options: HttpOptions): Promise<Listener> => {
-      const started = listen(await listenOptions(options), dispatcher.fetch, log);
+      const started = await listen(
+        { ...await addressOf(options), writeTimeoutMs },
+        dispatcher.fetch,
+        log,
+      );
       log.info("listening on {address}", { address: started.address });
       return started;
     };
@@ -71,7 +79,7 @@ const plugin: Plugin<HttpOptions> = definePlugin({
       async configure(next) {
         if (LISTENER_KEYS.some((key) => next[key] !== options[key])) {
           // Files that cannot be read are found out before anything stops.
-          await listenOptions(next);
+          await addressOf(next);
           await listener.stop();
           listener = await start(next).catch(async (error) => {
             listener = await start(options);
@@ -87,6 +95,8 @@ const plugin: Plugin<HttpOptions> = definePlugin({
 
 export default plugin;
 
+type Address = Omit<ListenOptions, "writeTimeoutMs">;
+
 /** The options whose change needs another socket. */
 const LISTENER_KEYS = ["Host", "Port", "Cert", "Key"] as const;
 
@@ -94,7 +104,7 @@ function originsOf({ Cors }: HttpOptions): readonly string[] {
   return typeof Cors === "string" ? [Cors] : Cors;
 }
 
-async function listenOptions({ Host, Port, Cert, Key }: HttpOptions): Promise<ListenOptions> {
+async function addressOf({ Host, Port, Cert, Key }: HttpOptions): Promise<Address> {
   if (Cert === undefined || Key === undefined) return { host: Host, port: Port };
   const [cert, key] = await Promise.all([readPem("Cert", Cert), readPem("Key", Key)]);
   return { host: Host, port: Port, tls: { cert, key } };

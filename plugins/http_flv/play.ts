@@ -62,7 +62,7 @@ export async function playFlv(
       subscriber.close();
       return refuse(c, 404, `${target.path} has no ${missing}`);
     }
-    return c.body(body, 200, HEADERS);
+    return c.env.live(body, HEADERS);
   } catch (error) {
     return refuseFor(c, error);
   }

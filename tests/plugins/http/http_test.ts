@@ -310,3 +310,221 @@ Deno.test("http lets an answer under way end when it is unloaded", async () => {
   await server.plugins.unload("http");
   assertEquals(await answer, "in good order");
 });
+
+/** What comes back on a connection on which `text` is sent, up to its end. */
+async function exchange(port: number, text: string): Promise<string> {
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  using client = new RawClient(conn);
+  await client.send(text.replaceAll("\n", "\r\n"));
+  let answer = "";
+  for (let bytes = await client.read(); bytes; bytes = await client.read().catch(() => undefined)) {
+    answer += new TextDecoder().decode(bytes);
+  }
+  return answer;
+}
+
+/** A body that goes on until it is cancelled, and says so. */
+function endless(onCancel: () => void): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    async pull(to) {
+      await delay(0);
+      to.enqueue(new Uint8Array(1_000_000));
+    },
+    cancel: onCancel,
+  }, { highWaterMark: 0 });
+}
+
+Deno.test("live() sends a body as it is, and closes the connection where it ends", async () => {
+  await using server = await startServer();
+  const body = () => new Blob(["one ", "two"]).stream() as ReadableStream<Uint8Array<ArrayBuffer>>;
+  const live = app().get("/live", (c) => c.env.live(body(), { "X-Kind": "live" }));
+  server.service.mount(live, forever);
+  for (const version of ["1.0", "1.1"]) {
+    const answer = await exchange(server.port, `GET /live HTTP/${version}\nHost: localhost\n\n`);
+    assertMatch(answer, /^HTTP\/1\.1 200 OK\r\n/);
+    assertMatch(answer, /\r\nx-kind: live\r\n/i);
+    assertMatch(answer, /\r\naccess-control-allow-origin: \*\r\n/i);
+    assertMatch(answer, /\r\nconnection: close\r\n/i);
+    assert(!/transfer-encoding|content-length/i.test(answer), answer);
+    assert(answer.endsWith("\r\n\r\none two"), answer);
+  }
+});
+
+Deno.test("live() resets the connection, and logs it, when the body fails", async () => {
+  await using server = await startServer();
+  const failing = app().get("/live", (c) => {
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: (to) => to.enqueue(new Uint8Array(9)),
+      pull: (to) => to.error(new Error("no more")),
+    }, { highWaterMark: 0 });
+    return c.env.live(body, {});
+  });
+  server.service.mount(failing, forever);
+  using client = await RawClient.request(server.port, "GET /live");
+  assertEquals((await client.readAll()).complete, false);
+  assert(server.logs.includes("error a response failed: Error: no more"));
+});
+
+Deno.test("live() cancels the body when the client has gone", async () => {
+  await using server = await startServer();
+  const gone: string[] = [];
+  let signal: AbortSignal | undefined;
+  const live = app().get("/:how", (c) => {
+    signal = c.env.signal;
+    return c.env.live(endless(() => gone.push(c.req.param("how"))), {});
+  });
+  server.service.mount(live, forever);
+  for (const how of ["closes", "ends"]) {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
+    using client = new RawClient(conn);
+    await client.send(`GET /${how} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    await client.head();
+    if (how === "closes") client[Symbol.dispose]();
+    else await conn.closeWrite();
+    await eventually(`a client that ${how} is noticed`, () => gone.includes(how));
+    assertEquals(signal?.aborted, true);
+  }
+});
+
+Deno.test("http cuts a client that takes nothing for WriteTimeout", async () => {
+  await using server = await startServer({ http: { WriteTimeout: 0.3 } });
+  const gone: string[] = [];
+  const bodies = app()
+    .get("/live", (c) => c.env.live(endless(() => gone.push("live")), {}))
+    .get("/ordinary", (c) => c.body(endless(() => gone.push("ordinary"))))
+    .get("/whole", (c) => {
+      c.env.signal.addEventListener("abort", () => gone.push("whole"));
+      return c.body(new Uint8Array(30_000_000));
+    });
+  server.service.mount(bodies, forever);
+  for (const path of ["live", "ordinary", "whole"]) {
+    using client = await RawClient.request(server.port, `GET /${path}`);
+    await delay(150);
+    assertEquals(gone.includes(path), false);
+    await eventually(`${path} is cut`, () => gone.includes(path));
+    await client.readAll();
+  }
+});
+
+Deno.test("live() goes on after a client that paused for less than WriteTimeout", async () => {
+  await using server = await startServer({ http: { WriteTimeout: 0.4 } });
+  let gone = false;
+  const live = app().get("/live", (c) => c.env.live(endless(() => gone = true), {}));
+  server.service.mount(live, forever);
+  using client = await RawClient.request(server.port, "GET /live");
+  for (let round = 0; round < 4; round++) {
+    await delay(250);
+    for (let bytes = 0; bytes < 20_000_000;) bytes += (await client.read())?.length ?? 0;
+  }
+  assertEquals(gone, false);
+});
+
+Deno.test("live() works over TLS, and so do WebSockets", async () => {
+  const tls = { Cert: fixture("cert.pem"), Key: fixture("key.pem") };
+  await using server = await startServer({ http: tls });
+  const secure = app()
+    .get("/live", (c) => {
+      assertMatch(c.req.url, /^https:/);
+      return c.env.live(new Response("over TLS").body ?? new ReadableStream(), {});
+    })
+    .get("/socket", (c) => {
+      const { socket, response } = Deno.upgradeWebSocket(c.req.raw);
+      socket.onmessage = ({ data }) => socket.send(`${data}, too`);
+      return response;
+    });
+  server.service.mount(secure, forever);
+  const caCerts = [await Deno.readTextFile(tls.Cert)];
+  using client = Deno.createHttpClient({ caCerts });
+  const response = await fetch(`${server.url}/live`, { client });
+  assertEquals(await response.text(), "over TLS");
+  const conn = await Deno.connectTls({ hostname: "127.0.0.1", port: server.port, caCerts });
+  const upgrade = "GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n" +
+    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+  await conn.write(new TextEncoder().encode(upgrade));
+  const bytes = new Uint8Array(1000);
+  const head = new TextDecoder().decode(bytes.subarray(0, await conn.read(bytes) ?? 0));
+  assertMatch(head, /^HTTP\/1\.1 101 .*s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/s);
+  // A text frame of "x", masked with zeros.
+  await conn.write(new Uint8Array([0x81, 0x81, 0, 0, 0, 0, 0x78]));
+  const frame = bytes.slice(0, await conn.read(bytes) ?? 0);
+  assertEquals(new TextDecoder().decode(frame.subarray(2)), "x, too");
+  conn.close();
+});
+
+Deno.test("http answers requests that come at once one after the other, a few of them", async () => {
+  await using server = await startServer();
+  const log: string[] = [];
+  const slow = app().get("/:n", async (c) => {
+    log.push(`+${c.req.param("n")}`);
+    await delay(20);
+    log.push(`-${c.req.param("n")}`);
+    return c.text(`answer ${c.req.param("n")}`);
+  });
+  server.service.mount(slow, forever);
+  const request = (n: number, more = "") => `GET /${n} HTTP/1.1\nHost: localhost\n${more}\n`;
+  const answer = await exchange(
+    server.port,
+    request(1) + request(2) + request(3, "Connection: close\n"),
+  );
+  assertEquals(answer.match(/answer \d/g), ["answer 1", "answer 2", "answer 3"]);
+  assertEquals(log, ["+1", "-1", "+2", "-2", "+3", "-3"]);
+  const many = await exchange(server.port, request(1).repeat(100));
+  assertEquals(many, "");
+});
+
+Deno.test("http refuses heads that are too large, too many or make no sense", async () => {
+  await using server = await startServer();
+  const host = "Host: localhost\n";
+  const fields = (count: number) => Array.from({ length: count }, (_, n) => `X-${n}: 1\n`).join("");
+  const cases: [string, number][] = [
+    [`GET /api/streams HTTP/1.1\n${host}${fields(150)}Connection: close\n\n`, 200],
+    [`GET /api/streams HTTP/1.1\n${host}${fields(250)}\n`, 431],
+    [`GET /api/streams HTTP/1.1\n${host}X: ${"a".repeat(20_000)}\n\n`, 431],
+    [`GET /api/../api/streams HTTP/1.1\n${host}\n`, 400],
+    [`GET /api/%2E%2e/api/streams HTTP/1.1\n${host}\n`, 400],
+    [`GET /api\\streams HTTP/1.1\n${host}\n`, 400],
+    [`GET /api/streams HTTP/1.1\n\n`, 400],
+    [`GET /api/streams HTTP/1.1\nHost: localhost/x\n\n`, 400],
+    [`TRACE / HTTP/1.1\n${host}\n`, 400],
+    [`nonsense\n\n`, 400],
+  ];
+  for (const [text, status] of cases) {
+    const answer = await exchange(server.port, text);
+    assertEquals(answer.slice(9, 12), String(status), text.slice(0, 60));
+  }
+});
+
+Deno.test("http lets a client that is refused read why while it sends", async () => {
+  await using server = await startServer();
+  server.service.mount(app().post("/no", (c) => c.text("not you", 403)), forever);
+  const body = new ReadableStream<Uint8Array>({
+    async pull(to) {
+      await delay(5);
+      to.enqueue(new Uint8Array(65_536));
+    },
+  });
+  using client = await RawClient.request(server.port, "POST /no", {
+    "Content-Length": "100000000",
+  });
+  const sending = (async () => {
+    for await (const chunk of body) await client.send(chunk);
+  })().catch(() => {});
+  const { status, body: reason } = await client.head();
+  assertEquals([status, new TextDecoder().decode(reason)], [403, "not you"]);
+  assertEquals(await client.read().catch(() => undefined), undefined);
+  await sending;
+});
+
+Deno.test("http stops at once when nothing is left but WebSockets", async () => {
+  await using server = await startServer();
+  const sockets = app().get("/socket", (c) => Deno.upgradeWebSocket(c.req.raw).response);
+  server.service.mount(sockets, forever);
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/socket`);
+  await new Promise((resolve) => socket.onopen = resolve);
+  const closed = new Promise((resolve) => socket.onclose = resolve);
+  const start = performance.now();
+  await server.plugins.unload("http");
+  assert(performance.now() - start < 500);
+  await closed;
+});

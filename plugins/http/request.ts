@@ -1,0 +1,127 @@
+/** What a request looks like to handlers, and what they learn of its connection. */
+
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import type { HttpEnv } from "./service.ts";
+
+/**
+ * A request of a `node:http` server as a web one.
+ *
+ * @throws {TypeError} If its address, host or method is none.
+ */
+export function toRequest(incoming: IncomingMessage, scheme: "http" | "https"): Request {
+  const { method = "GET", rawHeaders } = incoming;
+  const headers = new Headers();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    headers.append(rawHeaders[i] ?? "", rawHeaders[i + 1] ?? "");
+  }
+  const init: RequestInit = { method, headers };
+  if (hasBody(incoming)) init.body = bodyOf(incoming);
+  else incoming.resume();
+  return new Request(addressOf(incoming, scheme), init);
+}
+
+function addressOf(incoming: IncomingMessage, scheme: string): string {
+  const { url = "/", headers, socket } = incoming;
+  if (!url.startsWith("/")) {
+    // The form for proxies (RFC 9112 3.2.2), which names the host itself; or `*`, of no path.
+    return url === "*" ? `${scheme}://${headers.host}/` : url;
+  }
+  if (DOTS.test(url)) throw new TypeError(`Cannot use ${url}: it has dots or backslashes`);
+  const host = headers.host ?? `${bracketed(socket.localAddress ?? "")}:${socket.localPort}`;
+  if (/[/?#@\\]/.test(host)) throw new TypeError(`Cannot use ${host}: it is no host`);
+  return `${scheme}://${host}${url}`;
+}
+
+/** What `URL` would resolve, so that the path that is checked is not the one that was sent. */
+const DOTS = /^[^?#]*(?:\\|\/(?:\.|%2e){1,2}(?:[/?#]|$))/i;
+
+function hasBody({ method, headers }: IncomingMessage): boolean {
+  if (method === "GET" || method === "HEAD") return false;
+  const length = headers["content-length"];
+  return headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
+}
+
+/** The body, read from the socket only as fast as it is taken. */
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
+  incoming.pause();
+  return new ReadableStream({
+    start(controller) {
+      let over = false;
+      incoming.on("data", (chunk: Uint8Array<ArrayBuffer>) => {
+        if (over) return;
+        controller.enqueue(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+        if ((controller.desiredSize ?? 0) <= 0) incoming.pause();
+      });
+      incoming.pause();
+      incoming.once("end", () => {
+        if (over) return;
+        over = true;
+        controller.close();
+      });
+      const broken = () => {
+        if (over) return;
+        over = true;
+        controller.error(new Error("the body broke off"));
+      };
+      incoming.once("error", broken);
+      incoming.once("close", broken);
+    },
+    pull() {
+      incoming.resume();
+    },
+    cancel() {
+      // What is left of it is read and passed over, so that the answer can come through.
+      incoming.removeAllListeners("data");
+      incoming.resume();
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** What handlers learn of a request; the signal is made when it is first asked for. */
+export class RequestScope implements HttpEnvBindings {
+  readonly remote: string;
+  #controller: AbortController | undefined;
+  #over = false;
+  #live: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+
+  /** Of a request on a connection from `remote`. */
+  constructor(
+    { remoteAddress = "", remotePort = 0 }: Pick<Socket, "remoteAddress" | "remotePort">,
+  ) {
+    // An IPv4 client of an IPv6 socket (RFC 4291 2.5.5.2).
+    const host = remoteAddress.replace(/^::ffff:(?=\d+\.)/i, "");
+    this.remote = `${bracketed(host)}:${remotePort}`;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#over) this.end();
+    }
+    return this.#controller.signal;
+  }
+
+  live(body: ReadableStream<Uint8Array<ArrayBuffer>>, headers: HeadersInit): Response {
+    this.#live = body;
+    return new Response(body, { headers });
+  }
+
+  /** Whether `body` is to go straight to the socket. */
+  isLive(body: ReadableStream<Uint8Array<ArrayBuffer>>): boolean {
+    return body === this.#live;
+  }
+
+  /** Says that the request is over. Idempotent. */
+  end(): void {
+    this.#over = true;
+    this.#controller?.abort(new DOMException("The request is over", "AbortError"));
+  }
+}
+
+type HttpEnvBindings = HttpEnv["Bindings"];
+
+/** An address as it stands before a port. */
+export function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
