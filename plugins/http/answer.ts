@@ -53,6 +53,8 @@ export function send(response: Response, exchange: Exchange): void {
   const { socket } = incoming;
   if (body !== null && scope.isLive(body) && incoming.method === "GET") {
     flushHead(response, outgoing);
+    // Nothing that the client says matters any more, but that it leaves.
+    incoming.resume();
     return new LiveAnswer(socket, exchange).start(body);
   }
   outgoing.once("finish", () => linger(incoming));
@@ -89,23 +91,23 @@ function flushHead({ status, headers }: Response, outgoing: ServerResponse): voi
 /** An endless body on its way from its source to a socket, without a promise or object a chunk. */
 class LiveAnswer implements Sink<Bytes> {
   readonly #socket: Socket;
-  readonly #exchange: Exchange;
+  readonly #views: BufferViews;
+  readonly #log: Logger;
   readonly #watch: WriteWatch;
   readonly #onWritten = () => this.#resume();
   #pump: Pump | undefined;
   #stalled = false;
 
-  constructor(socket: Socket, exchange: Exchange) {
+  constructor(socket: Socket, { views, log, writeTimeoutMs }: Exchange) {
     this.#socket = socket;
-    this.#exchange = exchange;
-    this.#watch = new WriteWatch(exchange.writeTimeoutMs, () => socket.destroy());
+    this.#views = views;
+    this.#log = log;
+    this.#watch = new WriteWatch(writeTimeoutMs, () => socket.destroy());
   }
 
   /** Begins to send `body`. */
   start(body: ReadableStream<Bytes>): void {
     const socket = this.#socket;
-    // Nothing that the client says matters any more, but that it leaves.
-    this.#exchange.incoming.resume();
     socket.once("end", () => socket.destroy());
     socket.once("close", () => {
       this.#watch.stop();
@@ -116,7 +118,7 @@ class LiveAnswer implements Sink<Bytes> {
 
   write(bytes: Bytes): boolean {
     const socket = this.#socket;
-    socket.write(this.#exchange.views.of(bytes));
+    socket.write(this.#views.of(bytes));
     // A socket that is broken takes all and says so later.
     if (socket.writableLength === 0) return socket.writable;
     this.#stalled = true;
@@ -133,7 +135,7 @@ class LiveAnswer implements Sink<Bytes> {
 
   abort(error: unknown): void {
     if (this.#socket.destroyed) return;
-    logCut(error, this.#exchange.log);
+    logCut(error, this.#log);
     cut(this.#socket);
   }
 
