@@ -16,25 +16,47 @@ export interface Exchange {
   readonly outgoing: ServerResponse;
   readonly scope: RequestScope;
   readonly log: Logger;
-  readonly views: BufferViews;
+  readonly forms: WireForms;
   /** Time after which a client that takes nothing is cut off. */
   readonly writeTimeoutMs: number;
 }
 
-/** Bytes as what sockets write. They would make it of them for each viewer. */
-export class BufferViews {
+/**
+ * Pieces of live bodies as they go over the wire. Viewers who get the same bytes one after the
+ * other share what is made of them.
+ */
+export class WireForms {
   #bytes: Uint8Array | undefined;
-  #buffer = Buffer.alloc(0);
+  #chunk: Buffer | undefined;
+  #plain: Buffer | undefined;
 
-  /** The same as last time, if the bytes are. */
-  of(bytes: Uint8Array<ArrayBuffer>): Buffer {
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes;
-      this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    }
-    return this.#buffer;
+  /** As a chunk of the chunked coding (RFC 9112 7.1). */
+  chunk(bytes: Bytes): Buffer {
+    this.#use(bytes);
+    return this.#chunk ??= Buffer.concat([
+      Buffer.from(`${bytes.length.toString(16)}\r\n`),
+      bytes,
+      CRLF,
+    ]);
+  }
+
+  /** As they are, for clients of HTTP/1.0. */
+  plain(bytes: Bytes): Buffer {
+    this.#use(bytes);
+    return this.#plain ??= Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  #use(bytes: Bytes): void {
+    if (bytes === this.#bytes) return;
+    this.#bytes = bytes;
+    this.#chunk = undefined;
+    this.#plain = undefined;
   }
 }
+
+const CRLF = Buffer.from("\r\n");
+/** The end of a body in the chunked coding, without trailers (RFC 9112 7.1). */
+const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -52,10 +74,11 @@ export function send(response: Response, exchange: Exchange): void {
   }
   const { socket } = incoming;
   if (body !== null && scope.isLive(body) && incoming.method === "GET") {
-    flushHead(response, outgoing);
+    const coded = incoming.httpVersion !== "1.0";
+    flushHead(response, outgoing, coded);
     // Nothing that the client says matters any more, but that it leaves.
     incoming.resume();
-    return new LiveAnswer(socket, exchange).start(body);
+    return new LiveAnswer(socket, exchange, coded).start(body);
   }
   outgoing.once("finish", () => linger(incoming));
   sendOrdinary(response, body, exchange).catch((error) => fail(error, exchange));
@@ -78,12 +101,13 @@ export function sendError(
   outgoing.end(body);
 }
 
-/** Sends the head of an answer whose body ends with the connection. */
-function flushHead({ status, headers }: Response, outgoing: ServerResponse): void {
+/** Sends the head of an answer whose body is as long as the connection. */
+function flushHead({ status, headers }: Response, outgoing: ServerResponse, coded: boolean): void {
   outgoing.setHeaders(headers);
   outgoing.setHeader("Connection", "close");
-  // Neither chunks nor a length: what follows is the body as it is, the same for all.
-  outgoing.removeHeader("Transfer-Encoding");
+  // Chunks tell the end of the body from the loss of the connection (RFC 9112 8).
+  if (coded) outgoing.setHeader("Transfer-Encoding", "chunked");
+  else outgoing.removeHeader("Transfer-Encoding");
   outgoing.writeHead(status);
   outgoing.flushHeaders();
 }
@@ -91,16 +115,19 @@ function flushHead({ status, headers }: Response, outgoing: ServerResponse): voi
 /** An endless body on its way from its source to a socket, without a promise or object a chunk. */
 class LiveAnswer implements Sink<Bytes> {
   readonly #socket: Socket;
-  readonly #views: BufferViews;
+  readonly #forms: WireForms;
+  /** Whether it goes out in the chunked coding. */
+  readonly #coded: boolean;
   readonly #log: Logger;
   readonly #watch: WriteWatch;
   readonly #onWritten = () => this.#resume();
   #pump: Pump | undefined;
   #stalled = false;
 
-  constructor(socket: Socket, { views, log, writeTimeoutMs }: Exchange) {
+  constructor(socket: Socket, { forms, log, writeTimeoutMs }: Exchange, coded: boolean) {
     this.#socket = socket;
-    this.#views = views;
+    this.#forms = forms;
+    this.#coded = coded;
     this.#log = log;
     this.#watch = new WriteWatch(writeTimeoutMs, () => socket.destroy());
   }
@@ -118,7 +145,7 @@ class LiveAnswer implements Sink<Bytes> {
 
   write(bytes: Bytes): boolean {
     const socket = this.#socket;
-    socket.write(this.#views.of(bytes));
+    socket.write(this.#coded ? this.#forms.chunk(bytes) : this.#forms.plain(bytes));
     // A socket that is broken takes all and says so later.
     if (socket.writableLength === 0) return socket.writable;
     this.#stalled = true;
@@ -129,7 +156,8 @@ class LiveAnswer implements Sink<Bytes> {
   }
 
   close(): void {
-    this.#socket.end();
+    if (this.#coded) this.#socket.end(LAST_CHUNK);
+    else this.#socket.end();
     this.#watch.begin();
   }
 

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
-import { BufferViews, send, sendError } from "./answer.ts";
+import { send, sendError, WireForms } from "./answer.ts";
 import { UpgradeRelay } from "./relay.ts";
 import { bracketed, RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
@@ -83,7 +83,7 @@ export async function listen(
   const sockets = new Set<Socket>();
   /** How many requests of a connection wait for their turn. */
   const pipelined = new WeakMap<Socket, number>();
-  const views = new BufferViews();
+  const forms = new WireForms();
   let active = 0;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
@@ -124,7 +124,7 @@ export async function listen(
       outgoing,
       scope,
       log,
-      views,
+      forms,
       writeTimeoutMs: options.writeTimeoutMs(),
     });
   };

@@ -334,19 +334,21 @@ function endless(onCancel: () => void): ReadableStream<Uint8Array<ArrayBuffer>> 
   }, { highWaterMark: 0 });
 }
 
-Deno.test("live() sends a body as it is, and closes the connection where it ends", async () => {
+Deno.test("live() sends a body in chunks, or as it is to HTTP/1.0, and closes where it ends", async () => {
   await using server = await startServer();
   const body = () => new Blob(["one ", "two"]).stream() as ReadableStream<Uint8Array<ArrayBuffer>>;
   const live = app().get("/live", (c) => c.env.live(body(), { "X-Kind": "live" }));
   server.service.mount(live, forever);
-  for (const version of ["1.0", "1.1"]) {
+  const ends = { "1.0": "one two", "1.1": "4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n" };
+  for (const [version, end] of Object.entries(ends)) {
     const answer = await exchange(server.port, `GET /live HTTP/${version}\nHost: localhost\n\n`);
     assertMatch(answer, /^HTTP\/1\.1 200 OK\r\n/);
     assertMatch(answer, /\r\nx-kind: live\r\n/i);
     assertMatch(answer, /\r\naccess-control-allow-origin: \*\r\n/i);
     assertMatch(answer, /\r\nconnection: close\r\n/i);
-    assert(!/transfer-encoding|content-length/i.test(answer), answer);
-    assert(answer.endsWith("\r\n\r\none two"), answer);
+    assertEquals(/\r\ntransfer-encoding: chunked\r\n/i.test(answer), version === "1.1");
+    assert(!/content-length/i.test(answer), answer);
+    assert(answer.endsWith(`\r\n\r\n${end}`), answer);
   }
 });
 
