@@ -16,24 +16,46 @@ export interface Exchange {
   readonly outgoing: ServerResponse;
   readonly scope: RequestScope;
   readonly log: Logger;
-  readonly views: BufferViews;
+  /** What live bodies have in common. */
+  readonly views: LiveViews;
   /** Time after which a client that takes nothing is cut off. */
   readonly writeTimeoutMs: number;
 }
 
-/** Bytes as what sockets write. They would make it of them for each viewer. */
+/** Pieces of live bodies as what sockets write, made once for all viewers of a piece. */
 export class BufferViews {
+  readonly #chunked: boolean;
   #bytes: Uint8Array | undefined;
   #buffer = Buffer.alloc(0);
+
+  /** As chunks (RFC 9112 7.1), or as they are. */
+  constructor(chunked: boolean) {
+    this.#chunked = chunked;
+  }
+
+  /** What comes after the last piece. */
+  get end(): string {
+    return this.#chunked ? "0\r\n\r\n" : "";
+  }
 
   /** The same as last time, if the bytes are. */
   of(bytes: Uint8Array<ArrayBuffer>): Buffer {
     if (bytes !== this.#bytes) {
       this.#bytes = bytes;
-      this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      this.#buffer = this.#chunked
+        ? Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, LINE_END])
+        : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     }
     return this.#buffer;
   }
+}
+
+const LINE_END = Buffer.from("\r\n");
+
+/** For clients that know chunks, as all of HTTP/1.1 do, and for those of HTTP/1.0. */
+export interface LiveViews {
+  readonly chunked: BufferViews;
+  readonly plain: BufferViews;
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -52,10 +74,11 @@ export function send(response: Response, exchange: Exchange): void {
   }
   const { socket } = incoming;
   if (body !== null && scope.isLive(body) && incoming.method === "GET") {
-    flushHead(response, outgoing);
+    const views = incoming.httpVersion === "1.0" ? exchange.views.plain : exchange.views.chunked;
+    flushHead(response, outgoing, views === exchange.views.chunked);
     // Nothing that the client says matters any more, but that it leaves.
     incoming.resume();
-    return new LiveAnswer(socket, exchange).start(body);
+    return new LiveAnswer(socket, views, exchange).start(body);
   }
   outgoing.once("finish", () => linger(incoming));
   sendOrdinary(response, body, exchange).catch((error) => fail(error, exchange));
@@ -78,12 +101,17 @@ export function sendError(
   outgoing.end(body);
 }
 
-/** Sends the head of an answer whose body ends with the connection. */
-function flushHead({ status, headers }: Response, outgoing: ServerResponse): void {
+/** Sends the head of an answer whose body is not for `outgoing` to write. */
+function flushHead(
+  { status, headers }: Response,
+  outgoing: ServerResponse,
+  chunked: boolean,
+): void {
   outgoing.setHeaders(headers);
   outgoing.setHeader("Connection", "close");
-  // Neither chunks nor a length: what follows is the body as it is, the same for all.
-  outgoing.removeHeader("Transfer-Encoding");
+  // Without chunks the body ends with the connection, which some players take for a loss.
+  if (chunked) outgoing.setHeader("Transfer-Encoding", "chunked");
+  else outgoing.removeHeader("Transfer-Encoding");
   outgoing.writeHead(status);
   outgoing.flushHeaders();
 }
@@ -98,7 +126,7 @@ class LiveAnswer implements Sink<Bytes> {
   #pump: Pump | undefined;
   #stalled = false;
 
-  constructor(socket: Socket, { views, log, writeTimeoutMs }: Exchange) {
+  constructor(socket: Socket, views: BufferViews, { log, writeTimeoutMs }: Exchange) {
     this.#socket = socket;
     this.#views = views;
     this.#log = log;
@@ -117,6 +145,8 @@ class LiveAnswer implements Sink<Bytes> {
   }
 
   write(bytes: Bytes): boolean {
+    // A chunk of no bytes would be the last one.
+    if (bytes.length === 0) return true;
     const socket = this.#socket;
     socket.write(this.#views.of(bytes));
     // A socket that is broken takes all and says so later.
@@ -129,7 +159,7 @@ class LiveAnswer implements Sink<Bytes> {
   }
 
   close(): void {
-    this.#socket.end();
+    this.#socket.end(this.#views.end);
     this.#watch.begin();
   }
 

@@ -83,7 +83,7 @@ export async function listen(
   const sockets = new Set<Socket>();
   /** How many requests of a connection wait for their turn. */
   const pipelined = new WeakMap<Socket, number>();
-  const views = new BufferViews();
+  const views = { chunked: new BufferViews(true), plain: new BufferViews(false) };
   let active = 0;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
