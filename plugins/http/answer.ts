@@ -144,6 +144,8 @@ class LiveAnswer implements Sink<Bytes> {
   }
 
   write(bytes: Bytes): boolean {
+    // A chunk of no bytes would be the last one.
+    if (bytes.length === 0) return true;
     const socket = this.#socket;
     socket.write(this.#coded ? this.#forms.chunk(bytes) : this.#forms.plain(bytes));
     // A socket that is broken takes all and says so later.

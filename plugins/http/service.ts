@@ -17,7 +17,8 @@ export interface HttpEnv {
     /**
      * An answer with status 200 whose body goes to the socket by the shortest way, without end or
      * for long: `return c.env.live(body, headers)`. The connection is the client's alone from then
-     * on: it closes where the body does, and is reset where the body fails. A body of
+     * on: it closes where the body does, and is reset where the body fails; chunks are framed once for
+     * all who get them. A body of
      * `Subscriber.mux` costs the least.
      */
     live(body: ReadableStream<Uint8Array<ArrayBuffer>>, headers: HeadersInit): Response;

@@ -201,22 +201,15 @@ export class RawClient implements Disposable {
   /** Everything up to where the server closes, or up to the end of a chunked body. */
   async readAll(): Promise<RawResponse> {
     const chunks: Uint8Array[] = [];
-    let closed = false;
     try {
       for (let bytes = await this.read(); bytes; bytes = await this.read()) {
         chunks.push(bytes);
         if (endsWith(concat(chunks.slice(-2)), "\r\n0\r\n\r\n")) break;
       }
-      closed = true;
     } catch (error) {
       if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
     }
-    const response = parseResponse(concat(chunks));
-    // A body without a length ends with the connection, if that is closed and not reset.
-    const ends = !["Content-Length", "Transfer-Encoding"].some((name) =>
-      response.headers.has(name)
-    );
-    return { ...response, complete: response.complete || (ends && closed) };
+    return parseResponse(concat(chunks));
   }
 
   /** The head of the answer, and what came with it. */
@@ -243,7 +236,7 @@ export interface RawResponse {
   readonly headers: Headers;
   /** The body as far as it came, without the framing of chunks. */
   readonly body: Uint8Array;
-  /** Whether a body of no given length has come to its end. */
+  /** Whether a chunked body has come to its end. */
   readonly complete: boolean;
 }
 
