@@ -33,8 +33,6 @@ export type RequestHandler = (
 export interface Listener {
   /** Address that clients on this machine reach it at. */
   readonly url: string;
-  /** Address that it listens on. */
-  readonly address: string;
   /**
    * Answers what is under way for at most {@linkcode STOP_GRACE_MS}, then cuts what is left.
    * Idempotent.
@@ -186,7 +184,6 @@ export async function listen(
   };
   return {
     url: `${scheme}://${bracketed(LOCAL_HOSTS[host] ?? host)}:${at}`,
-    address: `${scheme}://${bracketed(host)}:${at}`,
     stop: () => stopped ??= stop(),
   };
 }

@@ -62,7 +62,7 @@ const plugin: Plugin<HttpOptions> = definePlugin({
         dispatcher.fetch,
         log,
       );
-      log.info("listening on {address}", { address: started.address });
+      log.info("listening on {url} with the API at {url}/api/streams", { url: started.url });
       return started;
     };
     let listener = await start(options);

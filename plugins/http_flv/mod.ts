@@ -26,7 +26,9 @@ const plugin: Plugin<HttpFlvOptions> = definePlugin({
       const error = `${c.req.method} is not for streams: ${METHODS} are`;
       return c.json({ error }, 405, { "Allow": METHODS });
     });
-    context.use(httpService).mount(app, context.signal);
+    const http = context.use(httpService);
+    http.mount(app, context.signal);
+    context.log.info("watch {url}/live/NAME.flv, or publish there by POST", { url: http.url });
     return {
       configure(next) {
         options = next;
