@@ -90,7 +90,7 @@ interface GuardEntry {
 /** Those that wait for a stream that is not there. */
 type Waiters = Set<(stream: Stream) => void>;
 
-/** Lines a second about subscribers, or about refusals, of all streams; others are counted. */
+/** Lines a second about subscribers and changes, or about refusals; others are counted. */
 const LINES = 10;
 
 /**
@@ -138,7 +138,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     this.#options = engineOptions(config);
     this.#chatter = new Tally(
       LINES,
-      (count) => log.info("{count} more subscribers came or left", { count }),
+      (count) => log.info("{count} more subscribers came or left or tracks changed", { count }),
     );
     this.#refusals = new Tally(LINES, (count) => log.warn("{count} more refused", { count }));
     const options = () => this.#options;
@@ -149,6 +149,11 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
         return options();
       },
       onTrack: (stream, track) => this.#onTrack(stream, track),
+      onTrackChange: ({ path }, { kind, config }) => {
+        if (config === undefined) return;
+        const format = describe(config);
+        this.#chatter.add(() => log.info("{path}: {kind} is now {format}", { path, kind, format }));
+      },
       onTranscodeRequest: (stream, kind, codecs) =>
         !this.dispatchEvent(
           new CustomEvent("transcode", { detail: { stream, kind, codecs }, cancelable: true }),

@@ -28,6 +28,8 @@ export interface StreamHost {
   readonly nowMs: () => number;
   /** Told when a track has its first configuration. */
   onTrack(stream: Stream, track: Track): void;
+  /** Told when a track has another configuration than before. */
+  onTrackChange(stream: Stream, track: Track): void;
   /** Asks for a track in other codecs than the publisher's; whether somebody will make one. */
   onTranscodeRequest(stream: Stream, kind: MediaKind, codecs: readonly string[]): boolean;
   /** Told once when the stream has ended. */
@@ -78,7 +80,8 @@ export class Stream {
   readonly closed: Promise<End>;
   readonly #host: StreamHost;
   readonly #writers = new Map<string, TrackWriter<Frame>>();
-  readonly #live = new Set<TrackWriter<Frame>>();
+  /** The tracks that are live, and the configurations that they were last told of with. */
+  readonly #live = new Map<TrackWriter<Frame>, Track["config"]>();
   readonly #subscribers = new Set<Subscriber>();
   readonly #muxes = new Map<FormatFactory, Map<string, Mux>>();
   readonly #takers = new Map<TrackTaker, () => void>();
@@ -220,9 +223,15 @@ export class Stream {
   /** Told by the publisher that a track may be live, or that all of them are known. */
   onTracks(): void {
     for (const writer of this.#writers.values()) {
-      if (!writer.track.live || this.#live.has(writer)) continue;
-      this.#live.add(writer);
-      this.#host.onTrack(this, writer.track);
+      const { track, config } = writer;
+      const known = this.#live.has(writer);
+      if (!track.live || (known && this.#live.get(writer) === config)) continue;
+      this.#live.set(writer, config);
+      if (known) {
+        this.#host.onTrackChange(this, track);
+        continue;
+      }
+      this.#host.onTrack(this, track);
       if (this.#end !== undefined) return;
       if (writer.track.kind !== "data" && !this.#settled) {
         this.#settleTimer ??= setTimeout(() => this.#settle(), SETTLE_MS);
@@ -419,7 +428,7 @@ export class Stream {
   }
 
   #findLive(kind: MediaKind, codecs: readonly string[]): TrackWriter<MediaFrame> | undefined {
-    for (const writer of this.#live) {
+    for (const writer of this.#live.keys()) {
       if (writer.track.kind !== kind) continue;
       const config = writer.config;
       if (config === undefined) continue;

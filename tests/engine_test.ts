@@ -362,7 +362,18 @@ Deno.test("Engine logs who came and went with a few lines a second, and counts t
   await rig.pass(1.1);
   const lines = rig.lines.filter((line) => line.includes("subscriber"));
   assertEquals(lines.length, 11);
-  assertEquals(lines.at(-1), "info 20 more subscribers came or left");
+  assertEquals(lines.at(-1), "info 20 more subscribers came or left or tracks changed");
+});
+
+Deno.test("Engine logs what a track is, and what it becomes, once each", async () => {
+  await using rig = new Rig();
+  const publisher = await rig.engine.publish("live/a", peer);
+  const mono = Uint8Array.of(0x12, 0x08);
+  for (const asc of [mono, mono, Uint8Array.of(0x11, 0x90)]) publisher.audio.setASC(asc);
+  assertEquals(rig.lines.filter((line) => line.includes("mp4a")), [
+    "info live/a: audio is mp4a.40.2 44100 Hz, 1 channels",
+    "info live/a: audio is now mp4a.40.2 48000 Hz, 2 channels",
+  ]);
 });
 
 Deno.test("Publisher[Symbol.asyncDispose]() ends its stream in good order", async () => {
