@@ -31,9 +31,6 @@ export interface Pump {
   cancel(): void;
 }
 
-/** The streams of {@linkcode readableFrom} and what fills them. */
-const pulls = new WeakMap<ReadableStream, Pull<unknown>>();
-
 /** Moves items from a source into a stream when its reader asks, without a promise an item. */
 class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   readonly #source: Source<T>;
@@ -141,10 +138,17 @@ export function readableFrom<T>(
   source: Source<T>,
   options: ReaderOptions<T> = {},
 ): ReadableStream<T> {
-  const pull = new Pull(source, options);
-  const stream = new ReadableStream(pull, { highWaterMark: 0 });
-  pulls.set(stream, pull as Pull<unknown>);
-  return stream;
+  return new SourceStream(new Pull(source, options));
+}
+
+/** A stream that knows what fills it. */
+class SourceStream<T> extends ReadableStream<T> {
+  readonly pull: Pull<T>;
+
+  constructor(pull: Pull<T>) {
+    super(pull, { highWaterMark: 0 });
+    this.pull = pull;
+  }
 }
 
 /**
@@ -157,7 +161,7 @@ export function readableFrom<T>(
  */
 export function pump<T>(stream: ReadableStream<T>, sink: Sink<T>): Pump {
   const reader = stream.getReader();
-  const pull = pulls.get(stream) as Pull<T> | undefined;
+  const pull = stream instanceof SourceStream ? stream.pull as Pull<T> : undefined;
   if (pull === undefined || pull.over) return new ReaderPump(reader, sink);
   // What errors the stream is told to the sink.
   reader.closed.catch(() => {});

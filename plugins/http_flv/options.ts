@@ -7,7 +7,7 @@ import { MAX_FLUSH_MS } from "./flush.ts";
 export interface HttpFlvOptions {
   /**
    * How long frames are gathered before they go out together, in ms, 1,000 at most; 0 sends each at
-   * once. Rounded up to one of `FLUSH_INTERVALS_MS`. @default {0}
+   * once. Rounded up to one of `FLUSH_INTERVALS_MS`. @default {40}
    */
   readonly Flush: number;
   /**
@@ -25,7 +25,7 @@ export interface HttpFlvOptions {
 
 /** The schema of the plugin's section. */
 export const httpFlvSchema: z.ZodType<HttpFlvOptions> = z.strictObject({
-  Flush: z.number().int().min(0).max(MAX_FLUSH_MS).default(0),
+  Flush: z.number().int().min(0).max(MAX_FLUSH_MS).default(40),
   MaxLag: z.number().min(0).max(3600).default(5),
   AutoCloseDelay: z.literal(-1).or(z.number().min(0).max(86_400)).default(-1),
 });

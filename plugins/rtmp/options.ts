@@ -29,7 +29,7 @@ export interface RtmpOptions {
    * cut off; 0 never. @default {60}
    */
   readonly PingInterval: number;
-  /** Milliseconds for which frames are gathered before they go out together. @default {0} */
+  /** Milliseconds for which frames are gathered before they go out together. @default {40} */
   readonly Flush: number;
   /** Seconds by which a player may be late before it drops; 0: as the ring has. @default {5} */
   readonly MaxLag: number;
@@ -54,7 +54,7 @@ export const rtmpSchema: OptionsSchema<RtmpOptions> = z.strictObject({
   StartTimeout: seconds.default(10),
   WriteTimeout: seconds.default(60),
   PingInterval: seconds.or(z.literal(0)).default(60),
-  Flush: z.number().int().min(0).max(1000).default(0),
+  Flush: z.number().int().min(0).max(1000).default(40),
   MaxLag: z.number().min(0).max(3600).default(5),
   AutoCloseDelay: z.literal(-1).or(z.number().min(0).max(86_400)).default(-1),
   TakeOver: z.boolean().default(false),

@@ -323,7 +323,7 @@ function largeFrame(ms: number, gopMs: number): Uint8Array {
 }
 
 Deno.test("a viewer drops to a keyframe when it is further behind than MaxLag", async () => {
-  await using server = await startServer({ httpFlv: { MaxLag: 0.5 } });
+  await using server = await startServer({ httpFlv: { MaxLag: 0.5, Flush: 0 } });
   const publisher = await publish(server, "live/a", { audio: false });
   publisher.video.pushByteStream(0, largeFrame(0, 200));
   using client = await RawClient.request(server.port, "GET /live/a.flv");
