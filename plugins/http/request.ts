@@ -62,7 +62,12 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffe
       const broken = () => {
         if (over) return;
         over = true;
-        controller.error(new Error("the body broke off"));
+        if (!incoming.complete) return controller.error(new Error("the body broke off"));
+        // It was all there when its sender left, which some do without a look at the answer.
+        for (let chunk = incoming.read(); chunk !== null; chunk = incoming.read()) {
+          controller.enqueue(new Uint8Array(chunk));
+        }
+        controller.close();
       };
       incoming.once("error", broken);
       incoming.once("close", broken);

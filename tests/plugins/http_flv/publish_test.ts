@@ -220,6 +220,20 @@ Deno.test("POST /{path}.flv is lost when its connection closes between two chunk
   await eventually("it is lost", () => stream?.state === "waiting");
 });
 
+Deno.test("POST /{path}.flv ends in good order when its client leaves right after the last chunk", async () => {
+  await using server = await startServer();
+  const chunked = { "Transfer-Encoding": "chunked" };
+  const client = await RawClient.request(server.port, "POST /live/a.flv", chunked);
+  await client.send("d\r\n");
+  await client.send(flvHeader({ audio: true, video: true }));
+  await client.send("\r\n");
+  await eventually("it publishes", () => server.engine.streams.size === 1);
+  const stream = server.engine.getStream("live/a");
+  await client.send("0\r\n\r\n");
+  client[Symbol.dispose]();
+  assertEquals((await stream?.closed)?.code, "ended");
+});
+
 Deno.test("POST /{path}.flv answers 408 when no frame comes for the publish timeout", async () => {
   await using server = await startServer({ engine: { PublishTimeout: 0.1 } });
   const [status, { error }] = await Upload.begin(`${server.url}/live/a.flv`).answer();
