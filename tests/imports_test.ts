@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
  * A name with a slash at its end is a folder.
  */
 const LAYERS: readonly (readonly string[])[] = [
-  ["errors", "log", "options", "path", "service", "time", "wake_list"],
+  ["errors", "log", "options", "path", "service", "time", "wake_list", "write_watch"],
   ["bytes", "bits"],
   ["codecs/"],
   ["rtp/", "formats/"],

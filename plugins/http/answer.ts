@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { EndedError } from "../../src/errors.ts";
 import type { Logger } from "../../src/log.ts";
 import { type Pump, pump, type Sink } from "../../src/readable.ts";
-import { WriteWatch } from "./write_watch.ts";
+import { WriteWatch } from "../../src/write_watch.ts";
 import type { RequestScope } from "./request.ts";
 
 /** A request that is to be answered. */

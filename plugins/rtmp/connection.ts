@@ -1,6 +1,7 @@
 /** The byte side of a session: reads, writes in order, and notices a peer that takes nothing. */
 
 import { concat } from "../../src/bytes.ts";
+import { WriteWatch } from "../../src/write_watch.ts";
 
 /** Size of the first read buffer: what a player sends in its whole life mostly fits. */
 const FIRST_SLAB_BYTES = 4096;
@@ -22,22 +23,23 @@ const MAX_REPLY_BYTES = 65_536;
  */
 export class Connection {
   readonly #conn: Deno.Conn;
-  readonly #writeTimeoutMs: number;
+  readonly #watch: WriteWatch;
   #slab = new Uint8Array(FIRST_SLAB_BYTES);
   #used = 0;
   #queue: Uint8Array[] = [];
   /** Bytes given to {@linkcode Connection.send} that are queued or on their way. */
   #replyBytes = 0;
   #writing: Promise<void> | undefined;
-  #writingSinceMs = 0;
-  #watch: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
   #failure: string | undefined;
 
   /** Over `conn`; a write of which nothing is taken for `writeTimeoutMs` closes it. */
   constructor(conn: Deno.Conn, writeTimeoutMs: number) {
     this.#conn = conn;
-    this.#writeTimeoutMs = writeTimeoutMs;
+    this.#watch = new WriteWatch(writeTimeoutMs, () => {
+      this.#failure = `it took nothing for ${writeTimeoutMs / 1000} s`;
+      this.close();
+    });
   }
 
   /** Whether it is closed from this side. */
@@ -96,7 +98,7 @@ export class Connection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#watch);
+    this.#watch.stop();
     this.#queue = [];
     try {
       this.#conn.close();
@@ -117,11 +119,10 @@ export class Connection {
         const bytes = this.#queue.length === 1 && first ? first : concat(this.#queue);
         const replyBytes = this.#replyBytes;
         this.#queue = [];
-        this.#writingSinceMs = performance.now();
-        this.#watch ??= setTimeout(() => this.#checkProgress(), this.#writeTimeoutMs);
+        this.#watch.begin();
         let offset = await this.#conn.write(bytes);
         while (offset < bytes.length) {
-          this.#writingSinceMs = performance.now();
+          this.#watch.begin();
           offset += await this.#conn.write(bytes.subarray(offset));
         }
         this.#replyBytes -= replyBytes;
@@ -130,20 +131,7 @@ export class Connection {
       this.close();
     } finally {
       this.#writing = undefined;
-      this.#writingSinceMs = 0;
-    }
-  }
-
-  /** One timer for many writes: it looks whether the one under way has stood still for too long. */
-  #checkProgress(): void {
-    this.#watch = undefined;
-    if (this.#writingSinceMs === 0) return;
-    const leftMs = this.#writingSinceMs + this.#writeTimeoutMs - performance.now();
-    if (leftMs > 0) {
-      this.#watch = setTimeout(() => this.#checkProgress(), leftMs);
-    } else {
-      this.#failure = `it took nothing for ${this.#writeTimeoutMs / 1000} s`;
-      this.close();
+      this.#watch.end();
     }
   }
 }

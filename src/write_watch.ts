@@ -4,22 +4,24 @@
 export class WriteWatch {
   readonly #timeoutMs: number;
   readonly #onStall: () => void;
+  readonly #nowMs: () => number;
   readonly #check = () => this.#look();
   /** When the write under way began; −1 if there is none. */
   #sinceMs = -1;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
-  /** Calls `onStall` once if a write takes longer than `timeoutMs`. */
-  constructor(timeoutMs: number, onStall: () => void) {
+  /** Calls `onStall` once if a write takes longer than `timeoutMs` by the clock `nowMs`. */
+  constructor(timeoutMs: number, onStall: () => void, nowMs = () => performance.now()) {
     this.#timeoutMs = timeoutMs;
     this.#onStall = onStall;
+    this.#nowMs = nowMs;
   }
 
   /** A write is under way. */
   begin(): void {
     if (this.#stopped) return;
-    this.#sinceMs = performance.now();
+    this.#sinceMs = this.#nowMs();
     this.#timer ??= setTimeout(this.#check, this.#timeoutMs);
   }
 
@@ -37,7 +39,7 @@ export class WriteWatch {
   #look(): void {
     this.#timer = undefined;
     if (this.#sinceMs < 0) return;
-    const leftMs = this.#sinceMs + this.#timeoutMs - performance.now();
+    const leftMs = this.#sinceMs + this.#timeoutMs - this.#nowMs();
     if (leftMs > 0) this.#timer = setTimeout(this.#check, leftMs);
     else this.#onStall();
   }
