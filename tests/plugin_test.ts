@@ -251,7 +251,8 @@ Deno.test("Plugins.load() takes a module outside the project and one from npm", 
   try {
     await Deno.writeTextFile(
       `${dir}/outside.ts`,
-      `export default { name: "outside", run(): void {} };`,
+      `import { distance } from "npm:fastest-levenshtein@1";
+      export default { name: "outside", run: (): void => void distance("a", "b") };`,
     );
     await host.plugins.load("Outside", `file://${dir}/outside.ts`);
     assertEquals(host.plugins.list(), [{ name: "Outside", running: true }]);
