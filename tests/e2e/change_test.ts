@@ -43,13 +43,20 @@ for (const { name, clip: options } of decodable) {
   });
 }
 
+/** A sound of which no packet is one of the tone's: what comes back is told from what was before. */
+const NOISE = "anoisesrc=amplitude=0.2:seed=7";
+
 const changes: readonly {
   readonly name: string;
   readonly from: ClipOptions;
   readonly to: ClipOptions;
 }[] = [
-  { name: "size", from: {}, to: { width: 320, height: 180 } },
-  { name: "video codec", from: {}, to: { video: "hevc", width: 320, height: 180 } },
+  { name: "size", from: {}, to: { width: 320, height: 180, audioSource: NOISE } },
+  {
+    name: "video codec",
+    from: {},
+    to: { video: "hevc", width: 320, height: 180, audioSource: NOISE },
+  },
   { name: "audio codec and rate", from: {}, to: { audio: "opus", channels: 2, bFrames: 1 } },
   { name: "AAC rate", from: {}, to: { sampleRate: 44_100, channels: 2, videoSource: "testsrc" } },
 ];
