@@ -287,11 +287,6 @@ export function fail(msg?: string): never {
   throw new AssertionError(`Failed assertion${ending(msg)}`);
 }
 
-/** Marks what is still to be written. */
-export function unimplemented(msg?: string): never {
-  throw new AssertionError(`Unimplemented${ending(msg)}`);
-}
-
 /** Marks what no run may reach. */
 export function unreachable(msg?: string): never {
   throw new AssertionError(`Unreachable${ending(msg)}`);
