@@ -4,6 +4,7 @@ import { concat } from "./bytes.ts";
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
 import type { MediaFrame } from "./frame.ts";
+import { FrameDurations } from "./frame_durations.ts";
 import { Interleaver } from "./interleave.ts";
 import { Ring, type RingItem } from "./ring.ts";
 import { Place, type Waiter, WakeList } from "./wake_list.ts";
@@ -24,12 +25,21 @@ export interface FormatTracks {
  */
 export interface Format {
   /**
+   * Whether it must know how long a frame lasts: each is then written when the next one of its
+   * track has come. @default {false}
+   */
+  readonly needsDuration?: boolean;
+  /**
    * The bytes that announce `tracks`: at the `start` of what a viewer gets, or as a `change` in the
    * middle of it.
    */
   header(tracks: FormatTracks, at: "start" | "change"): Uint8Array;
-  /** The bytes of one frame; empty if there are none yet. */
-  write(frame: MediaFrame): Uint8Array;
+  /**
+   * The bytes of one frame; empty if the format cannot carry it. `durationUs` is the time to the
+   * next frame of its track, for the last one that of the frame before, where the format
+   * {@linkcode Format.needsDuration needs it}.
+   */
+  write(frame: MediaFrame, durationUs?: number): Uint8Array;
 }
 
 /** Makes the {@linkcode Format} of a mux. The function's identity tells formats apart. */
@@ -102,6 +112,7 @@ export class Mux implements Waiter {
   readonly #schedules = new Map<number, FlushSchedule>();
   readonly #onClose: () => void;
   readonly #nowMs: () => number;
+  readonly #durations: FrameDurations | undefined;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
@@ -114,6 +125,9 @@ export class Mux implements Waiter {
   /** A mux of no track yet. */
   constructor(create: FormatFactory, init: MuxInit) {
     this.#format = create();
+    if (this.#format.needsDuration) {
+      this.#durations = new FrameDurations((frame, durationUs) => this.#write(frame, durationUs));
+    }
     this.#ring = new Ring();
     this.#onClose = init.onClose;
     this.#nowMs = init.nowMs;
@@ -146,7 +160,8 @@ export class Mux implements Waiter {
   /** Muxes all frames that have come. */
   wake(): void {
     this.#guard(() => {
-      for (let frame = this.#frames.next(); frame; frame = this.#frames.next()) this.#write(frame);
+      for (let frame = this.#frames.next(); frame; frame = this.#frames.next()) this.#take(frame);
+      if (this.#frames.done) this.#durations?.flush();
     });
     if (this.#closed) return;
     for (const schedule of this.#schedules.values()) schedule.onWrite();
@@ -225,11 +240,20 @@ export class Mux implements Waiter {
     this.#append({ dts, key: false, bytes: header.change, header, frames: 0 });
   }
 
-  #write(frame: MediaFrame): void {
-    const announced = frame.kind === "video" ? this.#video : this.#audio;
-    if (frame.config !== announced) this.#change(frame.config, frame.dts);
+  #take(frame: MediaFrame): void {
+    const { kind, config } = frame;
+    const announced = kind === "video" ? this.#video : this.#audio;
+    if (config !== announced) {
+      this.#durations?.flush();
+      this.#change(config, frame.dts);
+    }
+    if (this.#durations === undefined) this.#write(frame);
+    else this.#durations.push(frame);
+  }
+
+  #write(frame: MediaFrame, durationUs?: number): void {
     const header = this.#header ?? this.#announce();
-    const bytes = this.#format.write(frame);
+    const bytes = this.#format.write(frame, durationUs);
     this.#hasPictures ||= frame.kind === "video";
     const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
     this.#append({ dts: frame.dts, key, bytes, header, frames: 1 });

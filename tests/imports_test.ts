@@ -13,7 +13,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["rtp/", "formats/"],
   ["frame", "keyframe", "events", "ring", "cursor", "readable"],
   ["ingest", "interleave", "track"],
-  ["mux", "flv"],
+  ["mux", "frame_durations", "flv", "fmp4", "mpegts"],
   ["publisher", "stream", "subscriber", "flv_ingest"],
   ["engine"],
   ["config", "plugin"],

@@ -512,3 +512,60 @@ Deno.test("Stream.mux() harms neither stream nor publisher when a format throws 
     "[start 320 48000] V0 a0",
   );
 });
+
+/** {@linkcode words} with durations, such as `V0+40`. */
+function lastingWords(): Format {
+  const { header } = words();
+  return {
+    needsDuration: true,
+    header,
+    write: (frame, durationUs = NaN) =>
+      new TextEncoder().encode(`${short(frame)}+${durationUs / 1000} `),
+  };
+}
+
+Deno.test("Mux writes frames with their durations when the format needs them", async () => {
+  const setup = setUp(["video", "audio"], lastingWords);
+  const reader = setup.mux.read();
+  write(setup, "V0 a0 a20 v40 a40");
+  await turns();
+  write(setup, "V90 a60 a80 a100");
+  await turns();
+  assertEquals(all(reader), "[start 320 48000] V0+40 a0+20 a20+20 v40+50 a40+20 a60+20 a80+20");
+  const joiner = setup.mux.read();
+  write(setup, "v130 a120 a140");
+  await turns();
+  assertEquals(all(joiner), "[start 320 48000] V90+40 a100+20 a120+20");
+});
+
+Deno.test("Mux writes held frames when a configuration changes and when the tracks end", async () => {
+  const setup = setUp(["video", "audio"], lastingWords);
+  const reader = setup.mux.read();
+  write(setup, "V0 a0 a20 v40 a40");
+  await turns();
+  setup.video.config = h264(640, 480);
+  write(setup, "V80 a60 a80");
+  await turns();
+  assertEquals(
+    all(reader),
+    "[start 320 48000] V0+40 a0+20 a20+20 v40+40 a40+20 a60+20 [change 640 48000]",
+  );
+  setup.video.ring.close();
+  setup.audio.ring.close();
+  await turns();
+  assertEquals(all(reader), "V80+40 a80+20");
+});
+
+Deno.test("Mux holds no frame for over half a second when its track stands still", async () => {
+  const setup = setUp(["video", "audio"], lastingWords);
+  const reader = setup.mux.read();
+  write(setup, "V0 a0 v40 a40");
+  await turns();
+  drain(reader);
+  write(setup, "a500 a540");
+  await turns();
+  assertEquals(all(reader), "");
+  write(setup, "a580 a620");
+  await turns();
+  assertEquals(all(reader), "v40+40 a40+460 a500+40 a540+40 a580+40");
+});
