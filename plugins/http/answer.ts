@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { EndedError } from "../../src/errors.ts";
 import type { Logger } from "../../src/log.ts";
 import { type Pump, pump, type Sink } from "../../src/readable.ts";
+import { SocketWriter } from "../../src/socket_writer.ts";
 import { WriteWatch } from "../../src/write_watch.ts";
 import type { RequestScope } from "./request.ts";
 
@@ -119,17 +120,19 @@ class LiveAnswer implements Sink<Bytes> {
   /** Whether it goes out in the chunked coding. */
   readonly #coded: boolean;
   readonly #log: Logger;
-  readonly #watch: WriteWatch;
-  readonly #onWritten = () => this.#resume();
+  readonly #writer: SocketWriter;
+  readonly #onReady = () => this.#pump?.resume();
   #pump: Pump | undefined;
-  #stalled = false;
 
   constructor(socket: Socket, { forms, log, writeTimeoutMs }: Exchange, coded: boolean) {
     this.#socket = socket;
     this.#forms = forms;
     this.#coded = coded;
     this.#log = log;
-    this.#watch = new WriteWatch(writeTimeoutMs, () => socket.destroy());
+    this.#writer = new SocketWriter(socket, {
+      timeoutMs: writeTimeoutMs,
+      onTimeout: () => socket.destroy(),
+    });
   }
 
   /** Begins to send `body`. */
@@ -137,7 +140,7 @@ class LiveAnswer implements Sink<Bytes> {
     const socket = this.#socket;
     socket.once("end", () => socket.destroy());
     socket.once("close", () => {
-      this.#watch.stop();
+      this.#writer.stop();
       this.#pump?.cancel();
     });
     this.#pump = pump(body, this);
@@ -146,21 +149,16 @@ class LiveAnswer implements Sink<Bytes> {
   write(bytes: Bytes): boolean {
     // A chunk of no bytes would be the last one.
     if (bytes.length === 0) return true;
-    const socket = this.#socket;
-    socket.write(this.#coded ? this.#forms.chunk(bytes) : this.#forms.plain(bytes));
-    // A socket that is broken takes all and says so later.
-    if (socket.writableLength === 0) return socket.writable;
-    this.#stalled = true;
-    this.#watch.begin();
-    // Nothing of it is sent: it comes back when all before it is.
-    socket.write(NOTHING, this.#onWritten);
+    const form = this.#coded ? this.#forms.chunk(bytes) : this.#forms.plain(bytes);
+    if (this.#writer.write(form)) return true;
+    this.#writer.whenReady(this.#onReady);
     return false;
   }
 
   close(): void {
     if (this.#coded) this.#socket.end(LAST_CHUNK);
     else this.#socket.end();
-    this.#watch.begin();
+    this.#writer.finish();
   }
 
   abort(error: unknown): void {
@@ -168,16 +166,7 @@ class LiveAnswer implements Sink<Bytes> {
     logCut(error, this.#log);
     cut(this.#socket);
   }
-
-  #resume(): void {
-    if (!this.#stalled || this.#socket.destroyed) return;
-    this.#stalled = false;
-    this.#watch.end();
-    this.#pump?.resume();
-  }
 }
-
-const NOTHING = new Uint8Array();
 
 async function sendOrdinary(
   response: Response,

@@ -1,24 +1,20 @@
 /** The socket side of the http plugin: one `node:http` server, whose sockets can be written to. */
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
+import { bind, type BindOptions, bracketed, localHost, type TlsPair } from "../tcp.ts";
 import { send, sendError, WireForms } from "./answer.ts";
 import { UpgradeRelay } from "./relay.ts";
-import { bracketed, RequestScope, toRequest } from "./request.ts";
+import { RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
 
 /** Where to listen. */
-export interface ListenOptions {
-  /** Address of the interface; `0.0.0.0` for all of IPv4, `::` for all. */
-  readonly host: string;
-  /** TCP port; 0 for any free one. */
-  readonly port: number;
-  /** Certificate chain and private key in PEM, for TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+export interface ListenOptions extends BindOptions {
+  /** Makes it a TLS listener. */
+  readonly tls?: TlsPair | undefined;
   /** Time, in ms, after which a client that takes nothing of its answer is cut off. */
   readonly writeTimeoutMs: () => number;
 }
@@ -76,7 +72,7 @@ export async function listen(
   handle: RequestHandler,
   log: Logger,
 ): Promise<Listener> {
-  const { host, port, tls } = options;
+  const { host, tls } = options;
   const scheme = tls === undefined ? "http" : "https";
   const sockets = new Set<Socket>();
   /** How many requests of a connection wait for their turn. */
@@ -127,46 +123,39 @@ export async function listen(
     });
   };
 
-  let server: Server;
-  try {
-    if (tls !== undefined) checkPair(tls);
-    server = tls === undefined ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls });
-    // The parser would leave out what is too much, and not say so.
-    server.maxHeadersCount = 0;
-    // Before there is a request on it, a connection is nobody's.
-    server.on("connection", (socket: Socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      socket.on("error", () => {});
-    });
-    server.on("request", (incoming, outgoing) => {
-      const answer = () => {
-        serve(incoming, outgoing).catch((error) => {
-          log.error("a request failed: {error}", { error });
-          outgoing.destroy();
-        });
-      };
-      if (outgoing.socket !== null) return answer();
-      // It has come before the answer to the one before it was given.
-      const waiting = (pipelined.get(incoming.socket) ?? 0) + 1;
-      if (waiting > MAX_PIPELINED) return incoming.socket.destroy();
-      pipelined.set(incoming.socket, waiting);
-      outgoing.once("socket", (socket: Socket) => {
-        pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1);
-        answer();
+  const server: Server = tls === undefined
+    ? createServer(LIMITS)
+    : createTlsServer({ ...LIMITS, ...tls });
+  // The parser would leave out what is too much, and not say so.
+  server.maxHeadersCount = 0;
+  // Before there is a request on it, a connection is nobody's.
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", () => {});
+  });
+  server.on("request", (incoming, outgoing) => {
+    const answer = () => {
+      serve(incoming, outgoing).catch((error) => {
+        log.error("a request failed: {error}", { error });
+        outgoing.destroy();
       });
+    };
+    if (outgoing.socket !== null) return answer();
+    // It has come before the answer to the one before it was given.
+    const waiting = (pipelined.get(incoming.socket) ?? 0) + 1;
+    if (waiting > MAX_PIPELINED) return incoming.socket.destroy();
+    pipelined.set(incoming.socket, waiting);
+    outgoing.once("socket", (socket: Socket) => {
+      pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1);
+      answer();
     });
-    server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Uint8Array) => {
-      if (stopped !== undefined) return socket.destroy();
-      relay.take(incoming, socket, head);
-    });
-    server.listen({ host, port });
-    await once(server, "listening");
-  } catch (cause) {
-    const address = `${bracketed(host)}:${port}`;
-    throw new Error(`cannot listen on ${address}: ${reasonOf(cause, port)}`, { cause });
-  }
-  const at = (server.address() as AddressInfo).port;
+  });
+  server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Uint8Array) => {
+    if (stopped !== undefined) return socket.destroy();
+    relay.take(incoming, socket, head);
+  });
+  const at = await bind(server, options);
 
   const stop = async () => {
     if (active > 0) {
@@ -183,32 +172,7 @@ export async function listen(
     await Promise.all([closed, relay.stop()]);
   };
   return {
-    url: `${scheme}://${bracketed(LOCAL_HOSTS[host] ?? host)}:${at}`,
+    url: `${scheme}://${bracketed(localHost(host))}:${at}`,
     stop: () => stopped ??= stop(),
   };
-}
-
-/** Where clients on this machine find a listener on all interfaces. */
-const LOCAL_HOSTS: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
-
-/** Throws unless `key` is that of the first certificate: a handshake would find out late. */
-function checkPair({ cert, key }: { readonly cert: string; readonly key: string }): void {
-  let matches: boolean;
-  try {
-    matches = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
-  } catch (cause) {
-    throw new Error("the files of Cert and Key are no certificate and its key", { cause });
-  }
-  if (!matches) throw new Error("the certificate of Cert is not one for Key");
-}
-
-function reasonOf(error: unknown, port: number): string {
-  const { code } = error as { code?: string };
-  if (code === "EADDRINUSE") {
-    return `port ${port} is in use; stop what holds it, or set another Port`;
-  }
-  if (code === "EACCES" && port < 1024) {
-    return `ports below 1024 need privileges; set another Port`;
-  }
-  return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
+import { readTlsPair } from "../tcp.ts";
 import type { AccessOptions } from "./access.ts";
 import { createApi } from "./api.ts";
 import { Dispatcher } from "./dispatch.ts";
@@ -106,15 +107,5 @@ function originsOf({ Cors }: HttpOptions): readonly string[] {
 
 async function addressOf({ Host, Port, Cert, Key }: HttpOptions): Promise<Address> {
   if (Cert === undefined || Key === undefined) return { host: Host, port: Port };
-  const [cert, key] = await Promise.all([readPem("Cert", Cert), readPem("Key", Key)]);
-  return { host: Host, port: Port, tls: { cert, key } };
-}
-
-async function readPem(key: string, file: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(file);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot read ${key} ${file}: ${reason}`, { cause });
-  }
+  return { host: Host, port: Port, tls: await readTlsPair(Cert, Key) };
 }

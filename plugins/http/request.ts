@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import { addressOf } from "../tcp.ts";
 import type { HttpEnv } from "./service.ts";
 
 /**
@@ -18,17 +19,17 @@ export function toRequest(incoming: IncomingMessage, scheme: "http" | "https"): 
   const init: RequestInit = { method, headers };
   if (hasBody(incoming)) init.body = bodyOf(incoming);
   else incoming.resume();
-  return new Request(addressOf(incoming, scheme), init);
+  return new Request(urlOf(incoming, scheme), init);
 }
 
-function addressOf(incoming: IncomingMessage, scheme: string): string {
+function urlOf(incoming: IncomingMessage, scheme: string): string {
   const { url = "/", headers, socket } = incoming;
   if (!url.startsWith("/")) {
     // The form for proxies (RFC 9112 3.2.2), which names the host itself; or `*`, of no path.
     return url === "*" ? `${scheme}://${headers.host}/` : url;
   }
   if (DOTS.test(url)) throw new TypeError(`Cannot use ${url}: it has dots or backslashes`);
-  const host = headers.host ?? `${bracketed(socket.localAddress ?? "")}:${socket.localPort}`;
+  const host = headers.host ?? addressOf(socket.localAddress, socket.localPort);
   if (/[/?#@\\]/.test(host)) throw new TypeError(`Cannot use ${host}: it is no host`);
   return `${scheme}://${host}${url}`;
 }
@@ -94,9 +95,7 @@ export class RequestScope implements HttpEnvBindings {
   constructor(
     { remoteAddress = "", remotePort = 0 }: Pick<Socket, "remoteAddress" | "remotePort">,
   ) {
-    // An IPv4 client of an IPv6 socket (RFC 4291 2.5.5.2).
-    const host = remoteAddress.replace(/^::ffff:(?=\d+\.)/i, "");
-    this.remote = `${bracketed(host)}:${remotePort}`;
+    this.remote = addressOf(remoteAddress, remotePort);
   }
 
   get signal(): AbortSignal {
@@ -125,8 +124,3 @@ export class RequestScope implements HttpEnvBindings {
 }
 
 type HttpEnvBindings = HttpEnv["Bindings"];
-
-/** An address as it stands before a port. */
-export function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
-}

@@ -1,14 +1,11 @@
 /** The byte side of a session: reads, writes in order, and notices a peer that takes nothing. */
 
+import type { Socket } from "node:net";
 import { concat } from "../../src/bytes.ts";
-import { WriteWatch } from "../../src/write_watch.ts";
+import { SocketWriter } from "../../src/socket_writer.ts";
 
-/** Size of the first read buffer: what a player sends in its whole life mostly fits. */
-const FIRST_SLAB_BYTES = 4096;
-/** Size that read buffers grow to where a peer fills them, as publishers do. */
-const MAX_SLAB_BYTES = 65_536;
-/** A read buffer with less room than this is left for a new one. */
-const MIN_READ_BYTES = 1024;
+/** Bytes that wait for a session that is busy, after which the peer is held up. */
+const MAX_UNREAD_BYTES = 65_536;
 /**
  * Replies waiting to be sent after which nothing more is read: a peer that sends and does not read
  * waits for itself.
@@ -22,23 +19,35 @@ const MAX_REPLY_BYTES = 65_536;
  * and reading shows it.
  */
 export class Connection {
-  readonly #conn: Deno.Conn;
-  readonly #watch: WriteWatch;
-  #slab = new Uint8Array(FIRST_SLAB_BYTES);
-  #used = 0;
-  #queue: Uint8Array[] = [];
-  /** Bytes given to {@linkcode Connection.send} that are queued or on their way. */
+  readonly #socket: Socket;
+  readonly #writer: SocketWriter;
+  #unread: Uint8Array[] = [];
+  #unreadBytes = 0;
+  /** Bytes given to {@linkcode Connection.send} that the peer has not taken. */
   #replyBytes = 0;
-  #writing: Promise<void> | undefined;
+  /** Told of whatever a reader may wait for. */
+  #onChange: (() => void) | undefined;
+  #ended = false;
   #closed = false;
+  #error: Error | undefined;
   #failure: string | undefined;
 
-  /** Over `conn`; a write of which nothing is taken for `writeTimeoutMs` closes it. */
-  constructor(conn: Deno.Conn, writeTimeoutMs: number) {
-    this.#conn = conn;
-    this.#watch = new WriteWatch(writeTimeoutMs, () => {
-      this.#failure = `it took nothing for ${writeTimeoutMs / 1000} s`;
-      this.close();
+  /** Over `socket`; a peer that takes nothing for `writeTimeoutMs` is cut off. */
+  constructor(socket: Socket, writeTimeoutMs: number) {
+    this.#socket = socket;
+    this.#writer = new SocketWriter(socket, {
+      timeoutMs: writeTimeoutMs,
+      onTimeout: () => {
+        this.#failure = `it took nothing for ${writeTimeoutMs / 1000} s`;
+        this.close();
+      },
+    });
+    socket.on("data", (bytes) => this.#onData(bytes));
+    socket.on("error", (error) => this.#error = error);
+    socket.once("end", () => this.#onEnd());
+    socket.once("close", () => {
+      this.#writer.stop();
+      this.#onEnd();
     });
   }
 
@@ -58,95 +67,88 @@ export class Connection {
    * @throws {Error} If the connection breaks.
    */
   async read(): Promise<Uint8Array | undefined> {
-    while (this.#replyBytes > MAX_REPLY_BYTES && this.#writing) await this.#writing;
-    if (this.#closed) return undefined;
-    if (this.#slab.length - this.#used < MIN_READ_BYTES) this.#nextSlab(this.#slab.length);
-    const start = this.#used;
-    const count = await this.#conn.read(this.#slab.subarray(start));
-    if (count === null) return undefined;
-    this.#used += count;
-    const bytes = this.#slab.subarray(start, this.#used);
-    if (this.#used === this.#slab.length) {
-      this.#nextSlab(Math.min(2 * this.#slab.length, MAX_SLAB_BYTES));
+    for (;;) {
+      if (this.#closed) return undefined;
+      if (this.#replyBytes <= MAX_REPLY_BYTES) {
+        if (this.#unread.length > 0) return this.#takeUnread();
+        if (this.#error !== undefined) throw this.#error;
+        if (this.#ended) return undefined;
+      }
+      await new Promise<void>((resolve) => this.#onChange = resolve);
     }
-    return bytes;
   }
 
-  /** Sends `parts` behind all that was sent before, without waiting: for replies, which are few. */
+  /** Sends `parts` behind all that was sent before: for replies, which are few. */
   send(...parts: readonly Uint8Array[]): void {
     if (this.#closed) return;
-    for (const part of parts) this.#replyBytes += part.length;
-    this.#queue.push(...parts);
-    this.#writing ??= this.#drain();
+    const bytes = concat(parts);
+    if (this.#writer.write(bytes)) return;
+    this.#replyBytes += bytes.length;
+    this.#writer.whenReady(() => {
+      this.#replyBytes -= bytes.length;
+      this.#changed();
+    });
   }
 
-  /** Sends `bytes` behind all that was sent before; settles once the system has taken them. */
-  write(bytes: Uint8Array): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    this.#queue.push(bytes);
-    return this.#writing ??= this.#drain();
+  /**
+   * Sends `bytes` behind all that was sent before; false if no more should be written before
+   * {@linkcode Connection.whenReady}.
+   */
+  write(bytes: Uint8Array): boolean {
+    return !this.#closed && this.#writer.write(bytes);
+  }
+
+  /** Calls `onReady` once when the peer has taken all. */
+  whenReady(onReady: () => void): void {
+    this.#writer.whenReady(onReady);
   }
 
   /** Tells the peer that nothing more will come, behind all that was sent before. */
-  async closeWrite(): Promise<void> {
-    while (this.#writing) await this.#writing;
-    // A peer that has closed already needs no telling.
-    if (!this.#closed) await this.#conn.closeWrite().catch(() => {});
+  closeWrite(): void {
+    if (!this.#closed) this.#socket.end();
   }
 
   /** Closes at once; reads end, what is not sent is dropped. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#watch.stop();
-    this.#queue = [];
-    try {
-      this.#conn.close();
-    } catch {
-      // The runtime has closed it already.
-    }
+    this.#writer.stop();
+    this.#unread = [];
+    this.#socket.destroy();
+    this.#changed();
   }
 
-  #nextSlab(size: number): void {
-    this.#slab = new Uint8Array(size);
-    this.#used = 0;
+  #onData(bytes: Uint8Array): void {
+    if (this.#closed) return;
+    this.#unread.push(bytes);
+    this.#unreadBytes += bytes.length;
+    if (this.#unreadBytes > MAX_UNREAD_BYTES) this.#socket.pause();
+    this.#changed();
   }
 
-  async #drain(): Promise<void> {
-    try {
-      while (this.#queue.length > 0) {
-        const [first] = this.#queue;
-        const bytes = this.#queue.length === 1 && first ? first : concat(this.#queue);
-        const replyBytes = this.#replyBytes;
-        this.#queue = [];
-        this.#watch.begin();
-        let offset = await this.#conn.write(bytes);
-        while (offset < bytes.length) {
-          this.#watch.begin();
-          offset += await this.#conn.write(bytes.subarray(offset));
-        }
-        this.#replyBytes -= replyBytes;
-      }
-    } catch {
-      this.close();
-    } finally {
-      this.#writing = undefined;
-      this.#watch.end();
-    }
+  #onEnd(): void {
+    this.#ended = true;
+    this.#changed();
+  }
+
+  #takeUnread(): Uint8Array | undefined {
+    const bytes = this.#unread.shift();
+    this.#unreadBytes -= bytes?.length ?? 0;
+    if (this.#unread.length === 0 && this.#socket.isPaused()) this.#socket.resume();
+    return bytes;
+  }
+
+  #changed(): void {
+    const onChange = this.#onChange;
+    this.#onChange = undefined;
+    onChange?.();
   }
 }
 
+const DISCONNECTS = ["ECONNRESET", "ECONNABORTED", "EPIPE", "ENOTCONN", "ETIMEDOUT", "EBADF"];
+
 /** Whether `error` says no more than that the peer or the network ended a connection. */
 export function isDisconnect(error: unknown): boolean {
-  const { errors } = Deno;
-  return [
-    errors.ConnectionReset,
-    errors.ConnectionAborted,
-    errors.BrokenPipe,
-    errors.NotConnected,
-    errors.UnexpectedEof,
-    errors.TimedOut,
-    errors.Interrupted,
-    errors.BadResource,
-  ].some((kind) => error instanceof kind);
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" && DISCONNECTS.includes(code);
 }

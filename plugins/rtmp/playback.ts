@@ -45,7 +45,7 @@ export class Playback {
   #paused = false;
   /** A batch that waits for the player to go on. */
   #held: Uint8Array | undefined;
-  /** Whether a batch is on its way, after which the next one is taken. */
+  /** Whether the player has not taken a batch yet, after which the next one goes out. */
   #writing = false;
   /** Whether {@linkcode Playback.select} makes what is sent the wrong tracks. */
   #reselect = false;
@@ -136,6 +136,7 @@ export class Playback {
     const over = Promise.withResolvers<void>();
     const sink = {
       write: (batch: Uint8Array) => {
+        if (!this.#paused && this.#isWanted()) return this.#write(batch);
         this.#held = batch;
         this.#attend();
         return false;
@@ -165,18 +166,22 @@ export class Playback {
       sending.pump.cancel();
       sending.over.resolve();
     } else if (!this.#paused && !this.#writing) {
-      if (this.#held === undefined) sending.pump.resume();
-      else this.#write(this.#held);
+      const held = this.#held;
+      this.#held = undefined;
+      if (held === undefined || this.#write(held)) sending.pump.resume();
     }
   }
 
-  #write(batch: Uint8Array): void {
-    this.#held = undefined;
+  /** Sends a batch; false if the next one must wait for the player to take it. */
+  #write(batch: Uint8Array): boolean {
+    const { connection } = this.#init;
+    if (connection.write(batch)) return true;
     this.#writing = true;
-    this.#init.connection.write(batch).then(this.#onWritten);
+    connection.whenReady(this.#onReady);
+    return false;
   }
 
-  readonly #onWritten = () => {
+  readonly #onReady = () => {
     this.#writing = false;
     this.#attend();
   };

@@ -1,8 +1,11 @@
 /** The listeners of a running rtmp plugin, and the sessions that came through them. */
 
 import { delay } from "@std/async/delay";
+import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { Tally } from "../../src/log.ts";
 import type { PluginContext } from "../../src/plugin.ts";
+import { addressOf, bind, type BindOptions, localHost, readTlsPair, type TlsPair } from "../tcp.ts";
 import { Connection } from "./connection.ts";
 import { playFormats } from "./format.ts";
 import type { SessionHost } from "./message_streams.ts";
@@ -13,23 +16,17 @@ import { RtmpSession } from "./session.ts";
 const WARNINGS_A_SECOND = 5;
 /** Time for sessions to end in good order when the plugin stops. */
 const STOP_MS = 800;
-/** Pause after a connection could not be accepted, such as for want of file descriptors. */
-const ACCEPT_RETRY_MS = 100;
 
 /** A listener and what it was made of. */
 interface Listening {
-  readonly listener: Deno.Listener;
+  readonly server: Server;
   readonly url: string;
   readonly listen: Listen;
 }
 
 /** How a listener is made. */
-interface Listen {
-  readonly scheme: string;
-  readonly hostname: string;
-  readonly port: number;
-  /** Certificate chain and private key of TLS, as PEM. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+interface Listen extends BindOptions {
+  readonly tls?: TlsPair;
 }
 
 /** What a running plugin consists of. */
@@ -77,13 +74,10 @@ export class RtmpServer {
     const wanted = await listens(options);
     const old = this.#listening.map(({ listen }) => listen);
     try {
-      this.#relisten(wanted);
+      await this.#relisten(wanted);
     } catch (error) {
-      try {
-        this.#relisten(old);
-      } catch {
-        // The first error says what is wrong.
-      }
+      // The first error says what is wrong.
+      await this.#relisten(old).catch(() => {});
       throw error;
     }
     this.#options = options;
@@ -99,7 +93,7 @@ export class RtmpServer {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#lifeTimer);
-    for (const { listener } of this.#listening) listener.close();
+    for (const { server } of this.#listening) server.close();
     this.#listening = [];
     // Publishers and players have just been ended: their sessions say so in this turn.
     await delay(0);
@@ -113,61 +107,48 @@ export class RtmpServer {
   }
 
   /** Closes the listeners that are not `wanted`, then opens those that are missing. */
-  #relisten(wanted: readonly Listen[]): void {
+  async #relisten(wanted: readonly Listen[]): Promise<void> {
     const kept = this.#listening.filter(({ listen }) =>
       wanted.some((other) => same(other, listen))
     );
     for (const listening of this.#listening) {
-      if (!kept.includes(listening)) listening.listener.close();
+      if (!kept.includes(listening)) listening.server.close();
     }
     this.#listening = kept;
     const missing = wanted.filter((listen) => !kept.some((other) => same(other.listen, listen)));
-    for (const listen of missing) this.#listen(listen);
+    for (const listen of missing) await this.#listen(listen);
   }
 
-  #listen(listen: Listen): void {
-    const { scheme, hostname, port, tls } = listen;
-    let listener: Deno.Listener;
-    try {
-      listener = tls ? Deno.listenTls({ hostname, port, ...tls }) : Deno.listen({ hostname, port });
-    } catch (cause) {
-      const used = cause instanceof Deno.errors.AddrInUse;
-      const why = used ? "the port is in use" : cause instanceof Error ? cause.message : cause;
-      throw new Error(`cannot listen on ${hostname}:${port}: ${why}`, { cause });
+  async #listen(listen: Listen): Promise<void> {
+    const { host, tls } = listen;
+    const { log } = this.#context;
+    const serve = (socket: Socket) => this.#serve(socket);
+    const server = tls === undefined
+      ? createServer(SOCKET, serve)
+      : createTlsServer({ ...SOCKET, ...tls, handshakeTimeout: HANDSHAKE_MS }, serve);
+    if (tls !== undefined) {
+      server.on("tlsClientError", (error: Error, socket: Socket) => {
+        const peer = addressOf(socket.remoteAddress, socket.remotePort);
+        this.#host.warn("{peer} ended: {reason}", { peer, reason: error.message });
+      });
     }
-    const { addr } = listener;
-    const url = `${scheme}://${addressOf({ ...addr as Deno.NetAddr, hostname: reach(hostname) })}`;
-    this.#listening.push({ listener, url, listen });
-    const log = this.#context.log;
+    const port = await bind(server, listen);
+    server.on("error", (error) => {
+      this.#warnings.add(() => log.warn("cannot accept a connection: {error}", { error }));
+    });
+    const scheme = tls === undefined ? "rtmp" : "rtmps";
+    const url = `${scheme}://${addressOf(localHost(host), port)}`;
+    this.#listening.push({ server, url, listen });
     log.info("listening on {url}, publish and play as {url}/live/NAME", { url });
-    this.#accept(listener);
   }
 
-  async #accept(listener: Deno.Listener): Promise<void> {
-    const { signal, log } = this.#context;
-    while (this.#listening.some((listening) => listening.listener === listener)) {
-      try {
-        this.#serve(await listener.accept());
-      } catch (error) {
-        if (error instanceof Deno.errors.BadResource) return;
-        this.#warnings.add(() => log.warn("cannot accept a connection: {error}", { error }));
-        await delay(ACCEPT_RETRY_MS, { signal }).catch(() => {});
-      }
+  #serve(socket: Socket): void {
+    if (this.#stopped) {
+      socket.destroy();
+      return;
     }
-  }
-
-  #serve(conn: Deno.Conn): void {
-    if (this.#stopped) return conn.close();
-    try {
-      const socket = conn as Deno.TcpConn;
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true);
-    } catch {
-      // The peer has gone already, which reading will show; and Deno's TLS connections have neither,
-      // so that small writes over RTMPS may wait for an acknowledgement.
-    }
-    const peer = addressOf(conn.remoteAddr as Deno.NetAddr);
-    const connection = new Connection(conn, this.#options.WriteTimeout * 1000);
+    const peer = addressOf(socket.remoteAddress, socket.remotePort);
+    const connection = new Connection(socket, this.#options.WriteTimeout * 1000);
     const session = new RtmpSession(connection, peer, this.#host);
     const ended = session.run().then((reason) => {
       this.#sessions.delete(session);
@@ -177,34 +158,19 @@ export class RtmpServer {
   }
 }
 
+/** Small writes go out at once; the system finds out about peers that have vanished. */
+const SOCKET = { noDelay: true, keepAlive: true } as const;
+/** Time for a TLS handshake, in ms. */
+const HANDSHAKE_MS = 10_000;
+
 /** The listeners that `options` want. */
 async function listens(options: RtmpOptions): Promise<Listen[]> {
-  const { Host: hostname, Port, TLSPort, Cert, Key } = options;
-  const plain = { scheme: "rtmp", hostname, port: Port };
+  const { Host: host, Port: port, TLSPort, Cert, Key } = options;
+  const plain = { host, port };
   if (Cert === "") return [plain];
-  const tls = { cert: await readPem("Cert", Cert), key: await readPem("Key", Key) };
-  return [plain, { scheme: "rtmps", hostname, port: TLSPort, tls }];
-}
-
-async function readPem(option: string, file: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(file);
-  } catch (cause) {
-    throw new Error(`cannot read ${option} = ${JSON.stringify(file)}: ${cause}`, { cause });
-  }
+  return [plain, { host, port: TLSPort, tls: await readTlsPair(Cert, Key) }];
 }
 
 function same(a: Listen, b: Listen): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** The host by which this machine reaches a listener on `hostname`. */
-function reach(hostname: string): string {
-  return hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
-}
-
-/** Host and port as URLs have them; IPv4 addresses that came over IPv6 as IPv4. */
-function addressOf({ hostname, port }: Pick<Deno.NetAddr, "hostname" | "port">): string {
-  const host = hostname.replace(/^::ffff:(?=\d+\.)/, "");
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -155,7 +155,7 @@ Deno.test("rtmp moves to another port, and stays where it is if that is taken", 
     () => server.plugins.configure("RTMP", { Host: "127.0.0.1", Port: port }),
     PluginError,
   );
-  assertStringIncludes(error.message, `cannot listen on 127.0.0.1:${port}: the port is in use`);
+  assertStringIncludes(error.message, `cannot listen on 127.0.0.1:${port}: port ${port} is in use`);
   assertEquals(server.urls.length, 1);
   taken.close();
   await server.plugins.configure("RTMP", { Host: "127.0.0.1", Port: port });
@@ -195,6 +195,6 @@ Deno.test("rtmp says why it cannot listen", async () => {
   await assertRejects(
     () => startRtmp({ Port: port }),
     PluginError,
-    `cannot listen on 127.0.0.1:${port}: the port is in use`,
+    `cannot listen on 127.0.0.1:${port}: port ${port} is in use`,
   );
 });
