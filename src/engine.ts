@@ -8,6 +8,7 @@ import {
   StreamTakenError,
 } from "./errors.ts";
 import { Events } from "./events.ts";
+import { type Isolates, SoleIsolate } from "./isolates.ts";
 import { defaultLogger, type Logger, Tally } from "./log.ts";
 import { type EngineConfig, type EngineOptions, engineOptions } from "./options.ts";
 import { parseTarget } from "./path.ts";
@@ -22,6 +23,8 @@ export interface EngineInit {
   readonly log?: Logger;
   /** Milliseconds of a clock that never goes back. @default {performance.now} */
   readonly nowMs?: () => number;
+  /** The isolates that together are one server. @default {there is only this one} */
+  readonly isolates?: Isolates;
 }
 
 /** The events of an {@linkcode Engine}, each a `CustomEvent` with this detail. */
@@ -87,8 +90,14 @@ interface GuardEntry {
   readonly order: number;
 }
 
-/** Those that wait for a stream that is not there. */
-type Waiters = Set<(stream: Stream) => void>;
+/** Somebody who waits for a stream that is not there. */
+interface Waiter {
+  resolve(stream: Stream): void;
+  reject(error: unknown): void;
+}
+
+/** How long one who does not wait for publishers waits for a stream that another isolate has. */
+const REPLICA_MS = 5000;
 
 /** Lines a second about subscribers and changes, or about refusals; others are counted. */
 const LINES = 10;
@@ -113,17 +122,18 @@ const LINES = 10;
  * ```
  */
 export class Engine extends Events<EngineEvents> implements AsyncDisposable {
+  /** The isolates that together are one server, as this one sees them. */
+  readonly isolates: Isolates;
   readonly #log: Logger;
   readonly #streams = new Map<string, Stream>();
-  readonly #waiters = new Map<string, Waiters>();
+  readonly #waiters = new Map<string, Set<Waiter>>();
   readonly #guards = new Set<GuardEntry>();
   readonly #subscribers = new Map<number, Subscriber>();
   readonly #host: StreamHost;
   readonly #chatter: Tally;
   readonly #refusals: Tally;
-  readonly #onClose = new Set<() => void>();
   #options: EngineOptions;
-  #nextSubscriber = 1;
+  #nextSubscriber: number;
   #closed = false;
 
   /**
@@ -136,6 +146,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     super((type, error) => log.error("A listener of {type} failed: {error}", { type, error }));
     this.#log = log;
     this.#options = engineOptions(config);
+    this.isolates = init.isolates ?? new SoleIsolate();
+    this.#nextSubscriber = this.isolates.index + 1;
     this.#chatter = new Tally(
       LINES,
       (count) => log.info("{count} more subscribers came or left or tracks changed", { count }),
@@ -213,11 +225,23 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    */
   async publish(target: string, options: PublishOptions): Promise<Publisher> {
     const { path, args } = parseTarget(target);
-    this.#refuseTaken(path, options);
-    await this.#ask("publish", path, args, options);
-    this.#refuseClosed();
-    options.signal?.throwIfAborted();
-    this.#refuseTaken(path, options);
+    const { takeOver = false, replica = false } = options;
+    this.#refuseTaken(path, takeOver);
+    if (!replica) {
+      await this.#ask("publish", path, args, options);
+      this.#refuseStopped(options);
+      this.#refuseTaken(path, takeOver);
+      const { type, id = "local" } = options;
+      await this.isolates.claim(path, { type, id, since: new Date() }, takeOver);
+      try {
+        this.#refuseStopped(options);
+        this.#refuseTaken(path, takeOver);
+      } catch (error) {
+        this.isolates.release(path, "ended");
+        throw error;
+      }
+    }
+    this.#refuseStopped(options);
     let stream = this.#streams.get(path);
     const waiting = stream === undefined ? this.#waiters.get(path) : undefined;
     if (stream === undefined) {
@@ -227,15 +251,17 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     const publisher = new Publisher(stream, options);
     const end = () => publisher.finish({ code: "shutdown", detail: "its owner stops" });
     options.signal?.addEventListener("abort", end, { once: true });
-    publisher.closed.then(() => options.signal?.removeEventListener("abort", end));
-    stream.attach(publisher);
-    this.#log.info("{path}: published by {type} {id}", {
-      path,
-      type: publisher.type,
-      id: publisher.id,
+    publisher.closed.then(() => {
+      options.signal?.removeEventListener("abort", end);
+      if (stream.state === "waiting" && !replica) this.isolates.release(path, "waiting");
     });
+    stream.attach(publisher);
+    const { type, id } = publisher;
+    if (replica) this.#log.debug("{path}: repeated, published by {type} {id}", { path, type, id });
+    else this.#log.info("{path}: published by {type} {id}", { path, type, id });
     this.#waiters.delete(path);
-    for (const resolve of waiting ?? []) resolve(stream);
+    for (const waiter of waiting ?? []) waiter.resolve(stream);
+    if (replica) return publisher;
     this.dispatchEvent(new CustomEvent("publish", { detail: { stream, publisher } }));
     return publisher;
   }
@@ -251,14 +277,15 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    */
   async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
     const { path, args } = parseTarget(target);
-    await this.#ask("subscribe", path, args, options);
-    this.#refuseClosed();
-    const { signal } = options;
-    signal?.throwIfAborted();
+    const { signal, replica = false } = options;
+    if (!replica) await this.#ask("subscribe", path, args, options);
+    this.#refuseStopped(options);
     const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
     signal?.throwIfAborted();
     if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
-    const number = this.#nextSubscriber++;
+    const number = this.#nextSubscriber;
+    // No two isolates give the same.
+    this.#nextSubscriber += this.isolates.count;
     const subscriber = new Subscriber(stream, { ...options, number }, (ended, end) => {
       this.#onSubscriberEnd(ended, end);
     });
@@ -267,6 +294,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     subscriber.closed.then(() => signal?.removeEventListener("abort", leave));
     stream.addSubscriber(subscriber);
     this.#subscribers.set(number, subscriber);
+    if (replica) return subscriber;
     this.#chatter.add(() =>
       this.#log.info("{path}: {type} subscriber {id} came", {
         path,
@@ -284,7 +312,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     for (const stream of [...this.#streams.values()]) {
       stream.close("the server stops", "shutdown");
     }
-    for (const callback of [...this.#onClose]) callback();
+    const error = new EndedError("engine", { code: "shutdown", detail: "it is closed" });
+    for (const path of [...this.#waiters.keys()]) this.#rejectWaiters(path, error);
     this.#chatter.flush();
     this.#refusals.flush();
     return Promise.resolve();
@@ -299,47 +328,73 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     if (this.#closed) throw new EndedError("engine", { code: "shutdown", detail: "it is closed" });
   }
 
-  #refuseTaken(path: string, options: PublishOptions): void {
+  #refuseStopped({ signal }: { readonly signal?: AbortSignal | undefined }): void {
+    this.#refuseClosed();
+    signal?.throwIfAborted();
+  }
+
+  #refuseTaken(path: string, takeOver: boolean): void {
     const holder = this.#streams.get(path)?.publisher;
-    if (holder !== undefined && !options.takeOver) throw new StreamTakenError(path, holder);
+    // Whether a stream of another isolate is taken is known there.
+    if (holder === undefined || holder.options.replica || takeOver) return;
+    throw new StreamTakenError(path, holder);
+  }
+
+  /** Whether somebody here watches `path` or waits for it. */
+  wants(path: string): boolean {
+    const subscribers = this.#streams.get(path)?.subscribers ?? [];
+    return this.#waiters.has(path) || [...subscribers].some(({ replica }) => !replica);
   }
 
   /** Waits for a publisher of `path`, and asks for one. */
-  #demand(path: string, args: URLSearchParams, signal?: AbortSignal): Promise<Stream> {
+  async #demand(path: string, args: URLSearchParams, signal?: AbortSignal): Promise<Stream> {
     const seconds = this.#options.OnDemandPublishTimeout;
-    if (seconds === 0) return Promise.reject(new StreamNotFoundError(path, 0));
+    const first = !this.#waiters.has(path);
+    const found = this.#await(path, seconds, signal);
+    // Those who come next find it waiting, and need not ask.
+    if (!first) return await found;
+    found.catch(() => {});
+    const known = await this.isolates.demand(path);
+    if (known === "unknown" && this.#waiters.has(path)) {
+      if (seconds === 0) this.#rejectWaiters(path, new StreamNotFoundError(path, seconds));
+      else this.dispatchEvent(new CustomEvent("ondemand", { detail: { path, args } }));
+    }
+    return await found;
+  }
+
+  #await(path: string, seconds: number, signal?: AbortSignal): Promise<Stream> {
     return new Promise((resolve, reject) => {
-      let waiters = this.#waiters.get(path);
-      const first = waiters === undefined;
-      if (waiters === undefined) this.#waiters.set(path, waiters = new Set());
+      const waiters = this.#waiters.get(path) ?? new Set();
       const leave = () => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", onAbort);
-        this.#onClose.delete(onClose);
-        waiters.delete(found);
-        if (waiters.size === 0 && this.#waiters.get(path) === waiters) this.#waiters.delete(path);
+        waiters.delete(waiter);
+        if (waiters.size > 0 || this.#waiters.get(path) !== waiters) return;
+        this.#waiters.delete(path);
+        this.isolates.forget(path);
       };
-      const found = (stream: Stream) => {
-        leave();
-        resolve(stream);
+      const waiter: Waiter = {
+        resolve: (stream) => {
+          leave();
+          resolve(stream);
+        },
+        reject: (error) => {
+          leave();
+          reject(error);
+        },
       };
-      const onAbort = () => {
-        leave();
-        reject(signal?.reason);
-      };
-      const onClose = () => {
-        leave();
-        reject(new EndedError("engine", { code: "shutdown", detail: "it is closed" }));
-      };
-      const timer = setTimeout(() => {
-        leave();
-        reject(new StreamNotFoundError(path, seconds));
-      }, seconds * 1000);
-      waiters.add(found);
-      this.#onClose.add(onClose);
+      const onAbort = () => waiter.reject(signal?.reason);
+      const timer = setTimeout(
+        () => waiter.reject(new StreamNotFoundError(path, seconds)),
+        seconds === 0 ? REPLICA_MS : seconds * 1000,
+      );
+      this.#waiters.set(path, waiters.add(waiter));
       signal?.addEventListener("abort", onAbort, { once: true });
-      if (first) this.dispatchEvent(new CustomEvent("ondemand", { detail: { path, args } }));
     });
+  }
+
+  #rejectWaiters(path: string, error: Error): void {
+    for (const waiter of [...this.#waiters.get(path) ?? []]) waiter.reject(error);
   }
 
   async #ask(
@@ -383,8 +438,10 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   }
 
   #onStreamEnd(stream: Stream, end: End): void {
-    if (this.#streams.get(stream.path) === stream) this.#streams.delete(stream.path);
     const { path, dropped } = stream;
+    if (this.#streams.get(path) === stream) this.#streams.delete(path);
+    if (stream.replica) return this.isolates.forget(path);
+    this.isolates.release(path, "ended");
     const seconds = Math.round((Date.now() - stream.since.getTime()) / 1000);
     const frames = stream.tracks.reduce((sum, track) => sum + track.stats().frames, 0);
     this.#log.info("{path}: ended after {seconds} s and {frames} frames: {detail}", {
@@ -399,6 +456,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
 
   #onSubscriberEnd(subscriber: Subscriber, end: End): void {
     this.#subscribers.delete(subscriber.number);
+    if (subscriber.replica) return;
     const { stream, type, id } = subscriber;
     const { bytes, dropped } = subscriber.stats();
     this.#chatter.add(() =>

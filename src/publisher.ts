@@ -22,6 +22,11 @@ export interface PublishOptions {
   readonly autoCloseDelay?: number;
   /** Ends the publisher in good order. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Whether it repeats what another isolate of the server publishes. Nobody is asked then, and
+   * nobody told: that is done where the stream is published. @default {false}
+   */
+  readonly replica?: boolean;
 }
 
 /** Most additional tracks of a kind that a multitrack byte stream may open. */
@@ -45,6 +50,8 @@ export class Publisher implements InputHost, AsyncDisposable {
   readonly since: Date = new Date();
   /** How it was published. */
   readonly options: PublishOptions;
+  /** Where its stream's timeline ended when it began, in µs: all of its frames come after that. */
+  readonly afterUs: number;
   /** Settles when the publisher has ended. */
   readonly closed: Promise<End>;
   /** Follows FLV timestamps past their wrap-around. */
@@ -64,6 +71,7 @@ export class Publisher implements InputHost, AsyncDisposable {
     this.options = options;
     this.type = options.type;
     this.id = options.id ?? "local";
+    this.afterUs = stream.timeline.endUs ?? -Infinity;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
 

@@ -89,6 +89,7 @@ export class Stream {
   readonly #discards: Tally;
   #resolveClosed: (end: End) => void = () => {};
   #publisher: Publisher | undefined;
+  #replica = false;
   #end: End | undefined;
   #droppedBefore = 0;
   /** The newest publisher's, which also counts while the stream waits for it to come back. */
@@ -121,6 +122,11 @@ export class Stream {
   /** The one that writes; undefined while the stream waits and after its end. */
   get publisher(): Publisher | undefined {
     return this.#publisher;
+  }
+
+  /** Whether it repeats what another isolate of the server publishes. */
+  get replica(): boolean {
+    return this.#replica;
   }
 
   /** Those that read. */
@@ -170,6 +176,7 @@ export class Stream {
   attach(publisher: Publisher): void {
     const previous = this.#publisher;
     this.#publisher = publisher;
+    this.#replica = publisher.options.replica ?? false;
     previous?.finish({ code: "replaced", detail: `replaced by ${publisher.type} ${publisher.id}` });
     clearTimeout(this.#reconnectTimer);
     this.#autoCloseDelay = publisher.options.autoCloseDelay;

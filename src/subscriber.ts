@@ -18,6 +18,11 @@ export interface SubscribeOptions extends TrackSelection {
   readonly id?: string;
   /** Ends the wait for the stream, and the subscriber. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Whether it reads for another isolate of the server, where those are that watch. Nobody is asked
+   * then, and nobody told. @default {false}
+   */
+  readonly replica?: boolean;
 }
 
 /** Callbacks of {@linkcode Subscriber.play}. */
@@ -67,6 +72,8 @@ export class Subscriber implements AsyncDisposable {
   readonly since: Date = new Date();
   /** Settles when the subscriber has ended. */
   readonly closed: Promise<End>;
+  /** Whether it reads for another isolate. */
+  readonly replica: boolean;
   readonly #selection: TrackSelection;
   readonly #onEnd: (subscriber: Subscriber, end: End) => void;
   readonly #controller = new AbortController();
@@ -87,6 +94,7 @@ export class Subscriber implements AsyncDisposable {
     this.number = options.number;
     this.type = options.type;
     this.id = options.id ?? "local";
+    this.replica = options.replica ?? false;
     this.#selection = options;
     this.#onEnd = onEnd;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);

@@ -7,6 +7,7 @@ import { assert, assertEquals } from "@std/assert";
  * A name with a slash at its end is a folder.
  */
 const LAYERS: readonly (readonly string[])[] = [
+  ["isolates", "isolate_messages", "isolate_hub"],
   [
     "errors",
     "log",
@@ -23,10 +24,10 @@ const LAYERS: readonly (readonly string[])[] = [
   ["rtp/", "formats/"],
   ["frame", "keyframe", "events", "ring", "cursor", "readable"],
   ["ingest", "interleave", "track"],
-  ["mux", "frame_durations", "flv", "fmp4", "mpegts"],
-  ["publisher", "stream", "subscriber", "flv_ingest"],
+  ["mux", "frame_durations", "flv", "fmp4", "mpegts", "rtp_format"],
+  ["publisher", "stream", "subscriber", "flv_ingest", "rtp_receiver", "replica"],
   ["engine"],
-  ["config", "plugin"],
+  ["config", "plugin", "isolate_member"],
 ];
 
 /** What `src/` may import from packages; all of these run on any web platform. */

@@ -3,12 +3,12 @@
 import { concat } from "../../src/bytes.ts";
 import { Engine } from "../../src/engine.ts";
 import { FlvDemuxer, type FlvTag } from "../../src/formats/flv.ts";
-import type { Logger } from "../../src/log.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { Plugins } from "../../src/plugin.ts";
 import http from "../../plugins/http/mod.ts";
 import { type HttpService, httpService } from "../../plugins/http/service.ts";
 import httpFlv from "../../plugins/http_flv/mod.ts";
+import { listLogger } from "./logs.ts";
 
 /** How long any step of a test may take. */
 const PATIENCE_MS = 5000;
@@ -64,20 +64,6 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       await plugins.close();
     },
   };
-}
-
-function listLogger(lines: string[]): Logger {
-  const write = (level: string) => (text: string, values: Record<string, unknown> = {}) => {
-    lines.push(`${level} ${text.replace(/\{(\w+)\}/g, (_, key) => String(values[key]))}`);
-  };
-  const logger = {
-    debug: write("debug"),
-    info: write("info"),
-    warn: write("warn"),
-    error: write("error"),
-    getChild: () => logger,
-  };
-  return logger as unknown as Logger;
 }
 
 /** Waits until `holds`. */

@@ -15,10 +15,10 @@ import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
 import { concat } from "../../src/bytes.ts";
 import { Engine } from "../../src/engine.ts";
 import { type AmfInput, type AmfObject, encodeAmf0, isAmfObject } from "../../src/formats/amf.ts";
-import type { Logger } from "../../src/log.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { Plugins } from "../../src/plugin.ts";
 import { audioBody, audioHeader, videoBody, videoHeader } from "./frames.ts";
+import { listLogger } from "./logs.ts";
 
 /** How long any step of a test may take. */
 const PATIENCE_MS = 5000;
@@ -76,20 +76,6 @@ export async function startRtmp(
       await plugins.close();
     },
   };
-}
-
-function listLogger(lines: string[], category: string): Logger {
-  const write = (level: string) => (text: string, values: Record<string, unknown> = {}) => {
-    const message = text.replaceAll(/\{(\w+)\}/g, (_, name) => String(values[name]));
-    lines.push(`${level} ${category} ${message}`);
-  };
-  return {
-    debug: write("debug"),
-    info: write("info"),
-    warn: write("warn"),
-    error: write("error"),
-    getChild: (name: string) => listLogger(lines, `${category}.${name}`),
-  } as unknown as Logger;
 }
 
 /** Resolves as soon as `holds`, and fails if it does not in time. */

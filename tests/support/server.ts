@@ -6,9 +6,9 @@ import { type HttpService, httpService } from "../../plugins/http/service.ts";
 import rtmp from "../../plugins/rtmp/mod.ts";
 import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
 import { Engine } from "../../src/engine.ts";
-import type { Logger } from "../../src/log.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { Plugins } from "../../src/plugin.ts";
+import { listLogger } from "./logs.ts";
 
 /** The protocols of the server's plugins. */
 export type Protocol = "rtmp" | "http";
@@ -71,18 +71,4 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       if (errors.length > 0) throw new Error(`The server has logged:\n${errors.join("\n")}`);
     },
   };
-}
-
-function listLogger(lines: string[]): Logger {
-  const write = (level: string) => (text: string, values: Record<string, unknown> = {}) => {
-    lines.push(`${level} ${text.replaceAll(/\{(\w+)\}/g, (_, key) => String(values[key]))}`);
-  };
-  const logger = {
-    debug: write("debug"),
-    info: write("info"),
-    warn: write("warn"),
-    error: write("error"),
-    getChild: () => logger,
-  };
-  return logger as unknown as Logger;
 }

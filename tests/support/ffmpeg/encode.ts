@@ -8,6 +8,7 @@ import {
   AV_SAMPLE_FMT_FLTP,
   AV_SAMPLE_FMT_S16,
   AV_SAMPLE_FMT_S16P,
+  AV_SAMPLE_FMT_S32P,
   AVMEDIA_TYPE_VIDEO,
   type AVSampleFormat,
   type FFEncoderCodec,
@@ -169,6 +170,8 @@ function formatName(format: AVSampleFormat): string {
       return "fltp";
     case AV_SAMPLE_FMT_S16P:
       return "s16p";
+    case AV_SAMPLE_FMT_S32P:
+      return "s32p";
     default:
       return "s16";
   }
