@@ -14,6 +14,7 @@ export {
   type AudioSpecificConfig,
   type AudioSpecificConfigInit,
   parseAudioSpecificConfig,
+  readAudioSpecificConfig,
   serializeAudioSpecificConfig,
 } from "./aac_config.ts";
 export type { ProgramConfig, ProgramElement } from "./aac_program.ts";

@@ -114,52 +114,33 @@ interface Extension {
  */
 export function parseAudioSpecificConfig(data: Uint8Array): AudioSpecificConfig {
   const reader = new BitReader(data);
-  let objectType = readObjectType(reader);
-  const sampleRate = readSampleRate(reader);
-  let channelConfiguration = reader.bits(4);
-  let extension: Extension = {
+  const config = readCore(reader);
+  if (!GENERAL_TYPES.has(config.objectType) || config.extension !== "none") return config;
+  if (!skipErrorProtection(reader, config.objectType)) return config;
+  const extension = readCompatible(reader, {
     extension: "none",
     signalling: "implicit",
-    outputSampleRate: sampleRate,
-  };
-  if (objectType === SBR || objectType === PS) {
-    extension = {
-      extension: objectType === PS ? "ps" : "sbr",
-      signalling: "hierarchical",
-      outputSampleRate: readSampleRate(reader),
-    };
-    objectType = readObjectType(reader);
-    if (objectType === ER_BSAC) channelConfiguration = reader.bits(4);
-  }
-  let program: ProgramConfig | undefined;
-  let shortFrames = false;
-  if (GENERAL_TYPES.has(objectType)) {
-    shortFrames = reader.flag();
-    program = readGeneral(reader, objectType, channelConfiguration);
-    if (extension.extension === "none" && skipErrorProtection(reader, objectType)) {
-      extension = readCompatible(reader, extension);
-    }
-  } else if (objectType === ER_ELD) {
-    shortFrames = reader.flag();
-  }
-  const channels = program === undefined
-    ? CHANNELS[channelConfiguration] ?? 0
-    : programChannels(program);
-  if (channels === 0) {
+    outputSampleRate: config.sampleRate,
+  });
+  return { ...config, ...extension, outputChannels: outputChannelsOf(config, extension) };
+}
+
+/**
+ * Reads an AudioSpecificConfig that something follows, so that no extension is declared behind it
+ * (ISO/IEC 14496-3 1.7.3.1), and leaves `reader`, which begins where it does, at its end.
+ *
+ * @throws {InvalidDataError} If it is cut off or malformed, or its end can't be told, as it is of a
+ * coder other than AAC or has an ErrorProtectionSpecificConfig.
+ */
+export function readAudioSpecificConfig(reader: BitReader): AudioSpecificConfig {
+  const config = readCore(reader);
+  const { objectType } = config;
+  if (!GENERAL_TYPES.has(objectType) || !skipErrorProtection(reader, objectType)) {
     throw new InvalidDataError(
-      `Cannot parse an AudioSpecificConfig: its channel configuration is ${channelConfiguration}`,
+      `Cannot tell the end of an AudioSpecificConfig: its audio object type is ${objectType}`,
     );
   }
-  return {
-    objectType,
-    sampleRate,
-    channelConfiguration,
-    channels,
-    outputChannels: extension.extension === "ps" && channels === 1 ? 2 : channels,
-    frameLength: frameLengthOf(objectType, shortFrames),
-    ...extension,
-    ...(program !== undefined && { program }),
-  };
+  return config;
 }
 
 /**
@@ -219,6 +200,60 @@ export function sampleRateOf(index: number): number {
     throw new InvalidDataError(`Cannot tell an AAC sample rate: its index is ${index}`);
   }
   return rate;
+}
+
+/** An AudioSpecificConfig up to where epConfig and an extension behind it may follow. */
+function readCore(reader: BitReader): AudioSpecificConfig {
+  let objectType = readObjectType(reader);
+  const sampleRate = readSampleRate(reader);
+  let channelConfiguration = reader.bits(4);
+  let extension: Extension = {
+    extension: "none",
+    signalling: "implicit",
+    outputSampleRate: sampleRate,
+  };
+  if (objectType === SBR || objectType === PS) {
+    extension = {
+      extension: objectType === PS ? "ps" : "sbr",
+      signalling: "hierarchical",
+      outputSampleRate: readSampleRate(reader),
+    };
+    objectType = readObjectType(reader);
+    if (objectType === ER_BSAC) channelConfiguration = reader.bits(4);
+  }
+  let program: ProgramConfig | undefined;
+  let shortFrames = false;
+  if (GENERAL_TYPES.has(objectType)) {
+    shortFrames = reader.flag();
+    program = readGeneral(reader, objectType, channelConfiguration);
+  } else if (objectType === ER_ELD) {
+    shortFrames = reader.flag();
+  }
+  const channels = program === undefined
+    ? CHANNELS[channelConfiguration] ?? 0
+    : programChannels(program);
+  if (channels === 0) {
+    throw new InvalidDataError(
+      `Cannot parse an AudioSpecificConfig: its channel configuration is ${channelConfiguration}`,
+    );
+  }
+  return {
+    objectType,
+    sampleRate,
+    channelConfiguration,
+    channels,
+    outputChannels: outputChannelsOf({ channels }, extension),
+    frameLength: frameLengthOf(objectType, shortFrames),
+    ...extension,
+    ...(program !== undefined && { program }),
+  };
+}
+
+function outputChannelsOf(
+  { channels }: Pick<AudioSpecificConfig, "channels">,
+  { extension }: Extension,
+): number {
+  return extension === "ps" && channels === 1 ? 2 : channels;
 }
 
 function readObjectType(reader: BitReader): number {

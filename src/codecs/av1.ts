@@ -106,6 +106,14 @@ export function av1ObuType(obu: Uint8Array): number {
   return (header >> 3) & 15;
 }
 
+/** `value`, 0 to 2^32 − 1, as a leb128() in the fewest bytes (AV1 4.10.5). */
+export function leb128(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push(rest % 128 + 128);
+  return Uint8Array.of(...bytes, rest);
+}
+
 /**
  * What a sequence header OBU says (AV1 5.5); OBUs before it in `obu` are passed over.
  *
@@ -278,13 +286,6 @@ function sizedObu(obu: Uint8Array): Uint8Array {
   const header = obu.slice(0, payload);
   header[0] = (header[0] ?? 0) | 2;
   return concat([header, leb128(end - payload), obu.subarray(payload, end)]);
-}
-
-function leb128(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push(rest % 128 + 128);
-  return Uint8Array.of(...bytes, rest);
 }
 
 function configOf(header: Av1SequenceHeader, description: Uint8Array): VideoConfig {
