@@ -11,11 +11,15 @@
 
 import { configure, getConsoleSink, getLogger, getTextFormatter } from "@logtape/logtape";
 import { deadline } from "@std/async/deadline";
-import { parseArgs } from "node:util";
+import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import deno from "./deno.json" with { type: "json" };
 import { type Config, ConfigError, parseConfig, programSection } from "./src/config.ts";
 import { Engine } from "./src/engine.ts";
+import { IsolateMember } from "./src/isolate_member.ts";
+import { type IsolateHandle, IsolateSupervisor } from "./src/isolate_supervisor.ts";
 import { PluginError, Plugins } from "./src/plugin.ts";
 
 const HELP = `A streaming server.
@@ -35,11 +39,13 @@ Options:
 const STOP_MS = 1500;
 const LEVELS = ["debug", "info", "warning", "error"] as const;
 
+type Level = typeof LEVELS[number];
+
 interface Arguments {
   readonly config?: string;
   readonly demo?: boolean;
   readonly check?: boolean;
-  readonly log?: string;
+  readonly log?: Level;
   readonly version?: boolean;
   readonly help?: boolean;
 }
@@ -55,7 +61,7 @@ function fail(text: string): never {
 
 function readArguments(): Arguments {
   try {
-    return parseArgs({
+    const { log, ...others } = parseArgs({
       args: Deno.args,
       options: {
         config: { type: "string" },
@@ -66,6 +72,11 @@ function readArguments(): Arguments {
         help: { type: "boolean" },
       },
     }).values;
+    const level = LEVELS.find((level) => level === log);
+    if (log !== undefined && level === undefined) {
+      fail(`Cannot log at ${log}: it is not one of ${LEVELS.join(", ")}`);
+    }
+    return { ...others, ...(level && { log: level }) };
   } catch (error) {
     fail(`${error instanceof Error ? error.message : error}\n\n${HELP}`);
   }
@@ -93,14 +104,17 @@ function withDemo(config: Config, wanted: boolean): Config {
   return { ...config, plugins: [...config.plugins, { name: "Demo", specifier, section }] };
 }
 
-async function startLog(level: typeof LEVELS[number]): Promise<void> {
+/** Logs to the console, in an isolate beside others with its number. */
+async function startLog(level: Level, isolate?: number): Promise<void> {
+  const suffix = isolate === undefined ? "" : `#${isolate}`;
   const formatter = getTextFormatter({
     timestamp: "time",
     level: "abbr",
-    category: (category) => category.slice(1).join(".") || "engine",
+    category: (category) => (category.slice(1).join(".") || "engine") + suffix,
     value: (value) => typeof value === "string" ? value : Deno.inspect(value),
   });
   await configure({
+    reset: true,
     sinks: { console: getConsoleSink({ formatter }) },
     loggers: [
       { category: "m7s", lowestLevel: level, sinks: ["console"] },
@@ -109,27 +123,126 @@ async function startLog(level: typeof LEVELS[number]): Promise<void> {
   });
 }
 
+/** A server, or one isolate of it. */
+interface Running {
+  stop(): Promise<void>;
+}
+
+/** Runs all in this isolate. */
+async function startEngine(config: Config, isolates?: IsolateMember): Promise<Running> {
+  const log = getLogger(["m7s"]);
+  const engine = new Engine(config.engine, { log, ...(isolates && { isolates }) });
+  isolates?.serve(engine);
+  const plugins = new Plugins(engine, { log });
+  await plugins.start(config);
+  if (!plugins.list().some(({ running }) => running)) {
+    throw new Error("No plugin runs: nothing to do");
+  }
+  return {
+    async stop() {
+      await engine.close();
+      await deadline(plugins.close(), STOP_MS).catch(() =>
+        log.warn("stopped before all had ended")
+      );
+    },
+  };
+}
+
+/** Runs `count` isolates, each with an engine. */
+async function startIsolates(args: Arguments, count: number): Promise<Running> {
+  const log = getLogger(["m7s"]);
+  const supervisor = new IsolateSupervisor({
+    count,
+    log,
+    spawn: (index, port) => spawnIsolate({ args, index, count, port }),
+  });
+  await supervisor.start();
+  log.info("{count} isolates serve", { count });
+  return { stop: () => supervisor.stop() };
+}
+
+/** What an isolate is told when it starts. */
+interface IsolateTask {
+  readonly args: Arguments;
+  readonly index: number;
+  readonly count: number;
+  readonly port: MessagePort;
+}
+
+/** What an isolate tells: that it serves, or why it cannot. */
+type IsolateReport = { readonly type: "ready" } | {
+  readonly type: "failed";
+  readonly message: string;
+};
+
+/**
+ * Largest semi-space of an isolate's young generation, in MB: what lives for less than a flush fits,
+ * and what viewers cost in memory is not hidden behind garbage.
+ */
+const YOUNG_GENERATION_MB = 2;
+
+function spawnIsolate(task: IsolateTask): IsolateHandle {
+  const worker = new Worker(new URL(import.meta.url), {
+    workerData: task,
+    transferList: [task.port] as never,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+  });
+  let reason: string | undefined;
+  worker.on("error", (error: Error) => reason = error.message);
+  const ended = new Promise<string | undefined>((resolve) =>
+    worker.once("exit", () => resolve(reason))
+  );
+  const ready = new Promise<void>((resolve, reject) => {
+    worker.once("message", (report: IsolateReport) => {
+      if (report.type === "ready") resolve();
+      else reject(new IsolateError(report.message));
+    });
+    ended.then((reason) => reject(new IsolateError(reason ?? "an isolate ended")));
+  });
+  return { ready, ended, stop: () => worker.postMessage("stop") };
+}
+
+/** An isolate could not start, for a reason that is meant for the user. */
+class IsolateError extends Error {}
+
+async function runIsolate({ args, index, count, port }: IsolateTask): Promise<void> {
+  const tell = (report: IsolateReport) => parentPort?.postMessage(report);
+  const level = args.log ?? "info";
+  // What the first one says at its start holds for all.
+  await startLog(index === 0 ? level : "warning", index);
+  try {
+    const config = withDemo(await readConfig(args.config), args.demo ?? false);
+    const running = await startEngine(config, new IsolateMember({ index, count, port }));
+    parentPort?.once("message", async () => {
+      if (index > 0) await startLog("warning", index);
+      await running.stop();
+      process.exit(0);
+    });
+  } catch (error) {
+    tell({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+    process.exit(1);
+  }
+  await startLog(level, index);
+  tell({ type: "ready" });
+}
+
 async function main(): Promise<void> {
   const args = readArguments();
   if (args.help) return print(HELP);
   if (args.version) return print(`m7s engine ${deno.version}`);
-  const level = LEVELS.find((level) => level === (args.log ?? "info"));
-  if (level === undefined) fail(`Cannot log at ${args.log}: it is not one of ${LEVELS.join(", ")}`);
-  await startLog(level);
+  await startLog(args.log ?? "info");
   const log = getLogger(["m7s"]);
   const config = withDemo(await readConfig(args.config), args.demo ?? false);
-  const engine = new Engine(config.engine, { log });
-  const plugins = new Plugins(engine, { log });
   if (args.check) {
-    await plugins.check(config);
+    await new Plugins(new Engine(config.engine), { log }).check(config);
     return print(`${args.config ?? "config.toml"}: no mistakes, ${config.plugins.length} plugins`);
   }
-  await plugins.start(config);
-  if (!plugins.list().some(({ running }) => running)) fail("No plugin runs: nothing to do");
+  const { Workers = 1 } = config.engine;
+  const count = Workers === 0 ? navigator.hardwareConcurrency : Workers;
+  const running = count === 1 ? await startEngine(config) : await startIsolates(args, count);
   await stopSignal();
   log.info("stopping");
-  await engine.close();
-  await deadline(plugins.close(), STOP_MS).catch(() => log.warn("stopped before all had ended"));
+  await running.stop();
 }
 
 /** Resolves at the first signal to stop; a second one exits at once. */
@@ -146,12 +259,14 @@ function stopSignal(): Promise<void> {
   });
 }
 
-if (import.meta.main) {
+if (!isMainThread) {
+  await runIsolate(workerData as IsolateTask);
+} else if (import.meta.main) {
   try {
     await main();
   } catch (error) {
-    if (error instanceof ConfigError || error instanceof PluginError) fail(error.message);
-    throw error;
+    if (!(error instanceof ConfigError || error instanceof PluginError)) throw error;
+    fail(error.message);
   }
   Deno.exit(0);
 }

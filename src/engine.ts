@@ -430,7 +430,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   #onTrack(stream: Stream, track: Track): void {
     const { path } = stream;
     const { kind, name, config } = track;
-    if (config !== undefined) {
+    if (config !== undefined && !stream.replica) {
       this.#log.info("{path}: {kind} is {format}", { path, kind, format: describe(config) });
     }
     this.#log.debug("{path}: {kind} track {name} is live", { path, kind, name });

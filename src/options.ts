@@ -18,10 +18,18 @@ export interface EngineOptions {
   readonly OnDemandPublishTimeout: number;
   /** Seconds for which a stream waits for a publisher whose connection was lost. @default {5} */
   readonly ReconnectTimeout: number;
+  /**
+   * Isolates that share the ports, for more cores than one; 0 for one a core. It is for the program
+   * that runs engines: one engine does not change by it. @default {1}
+   */
+  readonly Workers: number;
 }
 
 /** The engine's options as a config gives them: what is left out has its default. */
 export type EngineConfig = { readonly [K in keyof EngineOptions]?: EngineOptions[K] | undefined };
+
+/** More than cores of any machine that this is for. */
+const MAX_WORKERS = 256;
 
 const seconds = z.number().min(0).max(86_400);
 
@@ -34,6 +42,7 @@ export const engineSchema: z.ZodType<EngineOptions, EngineConfig> = z.strictObje
   RTPReorder: z.boolean().default(false),
   OnDemandPublishTimeout: seconds.default(20),
   ReconnectTimeout: seconds.default(5),
+  Workers: z.int().min(0).max(MAX_WORKERS).default(1),
 }).readonly();
 
 /**

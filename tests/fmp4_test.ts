@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from "npm:mediabunny@^1";
+import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from "mediabunny";
 import { ByteReader, concat } from "../src/bytes.ts";
 import type { AudioConfig, VideoConfig } from "../src/codecs/config.ts";
 import { alawConfig } from "../src/codecs/g711.ts";

@@ -27,7 +27,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["mux", "frame_durations", "flv", "fmp4", "mpegts", "rtp_format"],
   ["publisher", "stream", "subscriber", "flv_ingest", "rtp_receiver", "replica"],
   ["engine"],
-  ["config", "plugin", "isolate_member"],
+  ["config", "plugin", "isolate_member", "isolate_supervisor"],
 ];
 
 /** What `src/` may import from packages; all of these run on any web platform. */

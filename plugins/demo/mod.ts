@@ -28,7 +28,9 @@ const options: OptionsSchema<DemoOptions> = z.strictObject({
 const demo: Plugin<DemoOptions> = definePlugin({
   name: "demo",
   options,
-  async run({ options: { Path, File }, publish, signal, log, defer }) {
+  async run({ engine, options: { Path, File }, publish, signal, log, defer }) {
+    // The others get it from the first.
+    if (engine.isolates.index > 0) return;
     const bytes = File === ""
       ? await Deno.readFile(new URL("./clip.flv", import.meta.url))
       : await Deno.readFile(File);

@@ -20,6 +20,25 @@ export interface ApiInit {
   readonly plugins: Plugins;
   /** Who may use it, now. */
   readonly access: () => AccessOptions;
+  /** Called with what undoes what it did. */
+  readonly defer: (undo: () => void) => void;
+}
+
+/** A stream as one isolate has it. */
+interface StreamInfo extends Record<string, unknown> {
+  readonly path: string;
+  readonly dropped: number;
+  readonly subscribers: readonly SubscriberInfo[];
+}
+
+interface SubscriberInfo extends Record<string, unknown> {
+  readonly number: number;
+}
+
+/** The streams of an isolate: those published there, and those that it repeats for its viewers. */
+interface IsolateStreams {
+  readonly published: readonly StreamInfo[];
+  readonly repeated: readonly StreamInfo[];
 }
 
 const KICKED: End = { code: "kicked", detail: "kicked by an operator" };
@@ -35,8 +54,9 @@ const KICKED: End = { code: "kicked", detail: "kicked by an operator" };
  *
  * Errors are `{ "error": "…" }`.
  */
-export function createApi({ engine, plugins, access }: ApiInit): Hono<HttpEnv> {
+export function createApi({ engine, plugins, access, defer }: ApiInit): Hono<HttpEnv> {
   const started = new Date();
+  const ask = answerAsIsolate(engine, defer);
   const app = new Hono<HttpEnv>();
   app.use("/api/*", apiAccess(access));
   app.use("/api/*", async (c, next) => {
@@ -45,49 +65,47 @@ export function createApi({ engine, plugins, access }: ApiInit): Hono<HttpEnv> {
     c.header("X-Content-Type-Options", "nosniff");
   });
 
-  app.get("/api/streams", (c) => c.json([...engine.streams.values()].map(streamInfo)));
+  app.get("/api/streams", async (c) => c.json(await ask.streams()));
   app.all("/api/streams", notAllowed("GET, HEAD"));
 
-  app.get("/api/streams/:path{.+}", (c) => {
+  app.get("/api/streams/:path{.+}", async (c) => {
     const path = c.req.param("path");
-    const stream = engine.getStream(path);
-    return stream === undefined ? noStream(c, path) : c.json(streamInfo(stream));
+    const [stream] = await ask.streams(path);
+    return stream === undefined ? noStream(c, path) : c.json(stream);
   });
-  app.delete("/api/streams/:path{.+}", (c) => {
+  app.delete("/api/streams/:path{.+}", async (c) => {
     const path = c.req.param("path");
-    const stream = engine.getStream(path);
-    if (stream === undefined) return noStream(c, path);
-    stream.close(KICKED.detail, KICKED.code);
-    return c.body(null, 204);
+    return await ask.closeStream(path) ? c.body(null, 204) : noStream(c, path);
   });
   app.all("/api/streams/:path{.+}", notAllowed("GET, HEAD, DELETE"));
 
-  app.get("/api/subscribers/:number", (c) => {
-    const subscriber = engine.subscribers.get(Number(c.req.param("number")));
-    if (subscriber === undefined) return noSubscriber(c, c.req.param("number"));
-    return c.json({ path: subscriber.stream.path, ...subscriberInfo(subscriber) });
+  app.get("/api/subscribers/:number", async (c) => {
+    const number = c.req.param("number");
+    const subscriber = await ask.subscriber(Number(number));
+    return subscriber === undefined ? noSubscriber(c, number) : c.json(subscriber);
   });
-  app.delete("/api/subscribers/:number", (c) => {
-    const subscriber = engine.subscribers.get(Number(c.req.param("number")));
-    if (subscriber === undefined) return noSubscriber(c, c.req.param("number"));
-    subscriber.close(KICKED);
-    return c.body(null, 204);
+  app.delete("/api/subscribers/:number", async (c) => {
+    const number = c.req.param("number");
+    return await ask.kick(Number(number)) ? c.body(null, 204) : noSubscriber(c, number);
   });
   app.all("/api/subscribers/:number", notAllowed("GET, HEAD, DELETE"));
 
   app.get("/api/plugins", (c) => c.json(plugins.list()));
   app.all("/api/plugins", notAllowed("GET, HEAD"));
 
-  app.get("/api/server", (c) => {
+  app.get("/api/server", async (c) => {
     const { rss, heapUsed, heapTotal, external } = Deno.memoryUsage();
+    const streams = await ask.streams();
     return c.json({
       name: about.name,
       version: about.version,
       runtime: `Deno ${Deno.version.deno}`,
+      isolate: engine.isolates.index,
+      isolates: engine.isolates.count,
       since: started.toISOString(),
       uptimeSeconds: Math.floor((Date.now() - started.getTime()) / 1000),
-      streams: engine.streams.size,
-      subscribers: engine.subscribers.size,
+      streams: streams.length,
+      subscribers: streams.reduce((sum, { subscribers }) => sum + subscribers.length, 0),
       memoryBytes: { rss, heapUsed, heapTotal, external },
     });
   });
@@ -95,8 +113,76 @@ export function createApi({ engine, plugins, access }: ApiInit): Hono<HttpEnv> {
   return app;
 }
 
-function streamInfo(stream: Stream): Record<string, unknown> {
+/** Answers for this isolate, and asks all of them. */
+function answerAsIsolate(engine: Engine, defer: ApiInit["defer"]) {
+  const { isolates } = engine;
+
+  function register<A, R>(
+    name: string,
+    handler: (argument: A) => R,
+  ): (argument: A) => Promise<R[]> {
+    defer(isolates.answer(`http/${name}`, (argument) => handler(argument as A)));
+    return (argument) => isolates.ask(`http/${name}`, argument) as Promise<R[]>;
+  }
+
+  const streams = register("streams", (path: string | undefined): IsolateStreams => {
+    const wanted = path === undefined ? [...engine.streams.values()] : [engine.getStream(path)];
+    const found = wanted.filter((stream) => stream !== undefined);
+    return {
+      published: found.filter(({ replica }) => !replica).map(streamInfo),
+      repeated: found.filter(({ replica }) => replica).map(streamInfo),
+    };
+  });
+  const close = register("close", (path: string) => {
+    const stream = engine.getStream(path);
+    // Where it is repeated it ends with the one that is published.
+    if (stream !== undefined && !(stream.replica && stream.state === "live")) {
+      stream.close(KICKED.detail, KICKED.code);
+    }
+    return stream !== undefined;
+  });
+  const subscriber = register("subscriber", (number: number) => {
+    const found = engine.subscribers.get(number);
+    return found && { path: found.stream.path, ...subscriberInfo(found) };
+  });
+  const kick = register("kick", (number: number) => {
+    const found = engine.subscribers.get(number);
+    found?.close(KICKED);
+    return found !== undefined;
+  });
+
+  return {
+    streams: async (path?: string) => merged(await streams(path)),
+    closeStream: async (path: string) => (await close(path)).includes(true),
+    subscriber: async (number: number) =>
+      (await subscriber(number)).find((found) => found !== undefined),
+    kick: async (number: number) => (await kick(number)).includes(true),
+  };
+}
+
+/** Each stream once, as where it is published, with the subscribers of all isolates. */
+function merged(isolates: readonly IsolateStreams[]): StreamInfo[] {
+  const streams = new Map<string, StreamInfo>();
+  const all = [
+    ...isolates.flatMap(({ published }) => published),
+    ...isolates.flatMap(({ repeated }) => repeated),
+  ];
+  for (const stream of all) {
+    const known = streams.get(stream.path);
+    if (known === undefined) {
+      streams.set(stream.path, stream);
+      continue;
+    }
+    const subscribers = [...known.subscribers, ...stream.subscribers]
+      .sort((a, b) => a.number - b.number);
+    streams.set(stream.path, { ...known, subscribers, dropped: known.dropped + stream.dropped });
+  }
+  return [...streams.values()];
+}
+
+function streamInfo(stream: Stream): StreamInfo {
   const { path, state, since, publisher, tracks, subscribers, dropped } = stream;
+  const viewers = [...subscribers].filter(({ replica }) => !replica);
   return {
     path,
     state,
@@ -107,7 +193,7 @@ function streamInfo(stream: Stream): Record<string, unknown> {
       since: publisher.since.toISOString(),
     },
     tracks: tracks.map(trackInfo),
-    subscribers: [...subscribers].map(subscriberInfo),
+    subscribers: viewers.map(subscriberInfo),
     dropped,
   };
 }
@@ -127,7 +213,7 @@ function configInfo(config: VideoConfig | AudioConfig): Record<string, unknown> 
   return { codec, fourcc, width, height, frameRate };
 }
 
-function subscriberInfo(subscriber: Subscriber): Record<string, unknown> {
+function subscriberInfo(subscriber: Subscriber): SubscriberInfo {
   const { number, type, id, since } = subscriber;
   return { number, type, id, since: since.toISOString(), ...subscriber.stats() };
 }

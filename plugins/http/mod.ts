@@ -59,7 +59,7 @@ const plugin: Plugin<HttpOptions> = definePlugin({
     const writeTimeoutMs = () => options.WriteTimeout * 1000;
     const start = async (options: HttpOptions): Promise<Listener> => {
       const started = await listen(
-        { ...await addressOf(options), writeTimeoutMs },
+        { ...await addressOf(options), shared: engine.isolates.count > 1, writeTimeoutMs },
         dispatcher.fetch,
         log,
       );
@@ -69,7 +69,7 @@ const plugin: Plugin<HttpOptions> = definePlugin({
     let listener = await start(options);
     context.defer(() => listener.stop());
     const access = (): AccessOptions => ({ token: options.ApiToken, origins: originsOf(options) });
-    dispatcher.mount(createApi({ engine, plugins, access }), signal);
+    dispatcher.mount(createApi({ engine, plugins, access, defer: context.defer }), signal);
     context.provide(httpService, {
       get url() {
         return listener.url;
