@@ -20,6 +20,7 @@ Deno.test("parseConfig() gives the defaults of the engine when its section is mi
     RTPReorder: false,
     OnDemandPublishTimeout: 20,
     ReconnectTimeout: 5,
+    Workers: 1,
   });
   assertEquals(plugins, []);
   assertEquals(Object.isFrozen(engine), true);
