@@ -3,7 +3,7 @@
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { concat } from "./bytes.ts";
 import { type AmfInput, EcmaArray, encodeAmf0 } from "./formats/amf.ts";
-import { flvHeader, flvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "./formats/flv.ts";
+import { flvHeader, flvTagParts, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "./formats/flv.ts";
 import { audioConfigBody, audioFramePrefix } from "./formats/flv_audio.ts";
 import { videoConfigBody, videoFramePrefix } from "./formats/flv_video.ts";
 import type { MediaFrame } from "./frame.ts";
@@ -84,11 +84,11 @@ export function flvHeaderMessages(tracks: FormatTracks): FlvMessage[] {
 export function flvFormat(): Format {
   let lastMs = 0;
   const tag = ({ type, parts }: FlvMessage, timestampMs: number) =>
-    flvTag(type, timestampMs, parts);
+    flvTagParts(type, timestampMs, parts);
   return {
     header(tracks, at) {
       const timestampMs = at === "start" ? 0 : lastMs;
-      const tags = flvHeaderMessages(tracks).map((message) => tag(message, timestampMs));
+      const tags = flvHeaderMessages(tracks).flatMap((message) => tag(message, timestampMs));
       const { video, audio } = tracks;
       const head = flvHeader({ video: video !== undefined, audio: audio !== undefined });
       return concat(at === "start" ? [head, ...tags] : tags);

@@ -35,11 +35,12 @@ export interface Format {
    */
   header(tracks: FormatTracks, at: "start" | "change"): Uint8Array;
   /**
-   * The bytes of one frame; empty if the format cannot carry it. `durationUs` is the time to the
+   * The bytes of one frame, in one piece or in parts, which may be views on the frame: so they need
+   * not be copied before viewers want them; none if the format cannot carry it. `durationUs` is the time to the
    * next frame of its track, for the last one that of the frame before, where the format
    * {@linkcode Format.needsDuration needs it}.
    */
-  write(frame: MediaFrame, durationUs?: number): Uint8Array;
+  write(frame: MediaFrame, durationUs?: number): Uint8Array | readonly Uint8Array[];
 }
 
 /** Makes the {@linkcode Format} of a mux. The function's identity tells formats apart. */
@@ -53,7 +54,8 @@ interface Header {
 
 /** A frame's bytes, or an announcement's. */
 interface MuxItem extends RingItem {
-  readonly bytes: Uint8Array;
+  readonly parts: readonly Uint8Array[];
+  readonly length: number;
   /** The announcement in force from this item on. */
   readonly header: Header;
   /** 1 for a frame, 0 for an announcement. */
@@ -237,7 +239,7 @@ export class Mux implements Waiter {
   #change(config: VideoConfig | AudioConfig, dts: number): void {
     this.#set(config);
     const header = this.#announce();
-    this.#append({ dts, key: false, bytes: header.change, header, frames: 0 });
+    this.#append({ dts, key: false, parts: [header.change], header, frames: 0 });
   }
 
   #take(frame: MediaFrame): void {
@@ -254,13 +256,17 @@ export class Mux implements Waiter {
   #write(frame: MediaFrame, durationUs?: number): void {
     const header = this.#header ?? this.#announce();
     const bytes = this.#format.write(frame, durationUs);
+    const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
     this.#hasPictures ||= frame.kind === "video";
     const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
-    this.#append({ dts: frame.dts, key, bytes, header, frames: 1 });
+    this.#append({ dts: frame.dts, key, parts, header, frames: 1 });
   }
 
-  #append(item: MuxItem): void {
-    this.#ring.write(item, item.bytes.length);
+  #append(item: Omit<MuxItem, "length">): void {
+    let length = 0;
+    for (const part of item.parts) length += part.length;
+    const { dts, key, parts, header, frames } = item;
+    this.#ring.write({ dts, key, parts, length, header, frames }, length);
   }
 }
 
@@ -335,9 +341,9 @@ class FlushSchedule {
     for (; end < limit; end++) {
       const item = this.#ring.at(end);
       if (item === undefined) break;
-      if (length > 0 && length + item.bytes.length > MAX_BATCH_BYTES) break;
-      parts.push(item.bytes);
-      length += item.bytes.length;
+      if (length > 0 && length + item.length > MAX_BATCH_BYTES) break;
+      for (const part of item.parts) parts.push(part);
+      length += item.length;
       frames += item.frames;
       header = item.header;
     }

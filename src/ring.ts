@@ -182,14 +182,17 @@ export class Ring<T extends RingItem> {
   }
 
   #evict(newestDts: number): void {
-    const key = this.at(this.#newestKey);
-    const neededFrom = Math.min(
-      newestDts - this.#historyUs,
-      key?.dts ?? Infinity,
-      this.#retainFromUs(),
-    );
+    let neededFrom = newestDts - this.#historyUs;
     let pinned = Infinity;
-    for (const pin of this.#pins) pinned = Math.min(pinned, pin.sequence);
+    const first = this.at(this.#tail);
+    // Most of the time the oldest item is within the history, and nothing else matters.
+    if (first !== undefined && first.dts < neededFrom) {
+      const key = this.at(this.#newestKey);
+      neededFrom = Math.min(neededFrom, key?.dts ?? Infinity, this.#retainFromUs());
+      if (this.#pins.size > 0) {
+        for (const pin of this.#pins) pinned = Math.min(pinned, pin.sequence);
+      }
+    }
     while (this.#tail < this.#head - 1) {
       const slot = this.#tail & this.#mask;
       const oldest = this.#items[slot];

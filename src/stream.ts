@@ -80,6 +80,7 @@ export class Stream {
   readonly closed: Promise<End>;
   readonly #host: StreamHost;
   readonly #writers = new Map<string, TrackWriter<Frame>>();
+  readonly #videoWriters: TrackWriter<Frame>[] = [];
   /** The tracks that are live, and the configurations that they were last told of with. */
   readonly #live = new Map<TrackWriter<Frame>, Track["config"]>();
   readonly #subscribers = new Set<Subscriber>();
@@ -217,6 +218,7 @@ export class Stream {
     if (writer === undefined) {
       writer = new TrackWriter<Frame>(kind, name, this.#ringOptions(kind));
       this.#writers.set(id, writer);
+      if (kind === "video") this.#videoWriters.push(writer);
       if (kind === "data") this.onTracks();
     }
     return writer;
@@ -455,8 +457,7 @@ export class Stream {
     return {
       retainFromUs: () => {
         let fromUs = Infinity;
-        for (const writer of this.#writers.values()) {
-          if (writer.track.kind !== "video") continue;
+        for (const writer of this.#videoWriters) {
           const key = writer.ring.at(writer.ring.newestKey);
           if (key !== undefined && key.dts < fromUs) fromUs = key.dts;
         }

@@ -8,6 +8,7 @@ import type { MediaFrame } from "../src/frame.ts";
 import { aac, ASC, h264, OTHER_ASC } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
 import { concat } from "../src/bytes.ts";
+import { writeFrame } from "./support/formats.ts";
 
 function frame(kind: "video" | "audio", dts: number, init: Partial<MediaFrame> = {}): MediaFrame {
   const config = kind === "video" ? h264() : aac();
@@ -30,11 +31,11 @@ Deno.test("flvFormat() writes a file that a demuxer reads back", () => {
   const demuxer = new FlvDemuxer();
   const bytes = concat([
     format.header({ video: h264(), audio: aac() }, "start"),
-    format.write(frame("video", 40_000, { pts: 120_400 })),
-    format.write(frame("video", 80_600, { pts: 40_000, key: false })),
-    format.write(frame("audio", 81_333)),
+    writeFrame(format, frame("video", 40_000, { pts: 120_400 })),
+    writeFrame(format, frame("video", 80_600, { pts: 40_000, key: false })),
+    writeFrame(format, frame("audio", 81_333)),
     format.header({ video: h264(640, 480), audio: aac(OTHER_ASC) }, "change"),
-    format.write(frame("audio", 2 ** 32 * 1000 + 5000)),
+    writeFrame(format, frame("audio", 2 ** 32 * 1000 + 5000)),
   ]);
   const tags = demuxer.push(bytes);
   assertEquals(demuxer.header, { video: true, audio: true });
@@ -106,10 +107,11 @@ Deno.test("flvFormat() announces codecs without a record by nothing but the meta
   const format = flvFormat();
   const tags = new FlvDemuxer().push(concat([
     format.header({ video, audio: alaw as ReturnType<typeof aac> }, "start"),
-    format.write(
+    writeFrame(
+      format,
       frame("audio", 0, { config: alaw as ReturnType<typeof aac> } as Partial<MediaFrame>),
     ),
-    format.write(frame("video", 0, { config: video } as Partial<MediaFrame>)),
+    writeFrame(format, frame("video", 0, { config: video } as Partial<MediaFrame>)),
   ]));
   assertEquals(tags.map(told), ["script 0", "audio alaw frame 0", "video vp08 frame 0"]);
 });

@@ -24,6 +24,7 @@ import {
   readFragments,
   readU64,
 } from "./support/mp4.ts";
+import { writeFrame } from "./support/formats.ts";
 
 /** Every codec, with and without B-frames, and tracks alone. */
 const CLIPS: readonly ClipOptions[] = [
@@ -72,7 +73,7 @@ function timed(frames: readonly MediaFrame[]): [MediaFrame, number][] {
 function fileOf(frames: readonly MediaFrame[]): Uint8Array {
   const format = fmp4();
   const parts = [format.header(tracksOf(frames), "start")];
-  for (const [one, durationUs] of timed(frames)) parts.push(format.write(one, durationUs));
+  for (const [one, durationUs] of timed(frames)) parts.push(writeFrame(format, one, durationUs));
   return concat(parts);
 }
 
@@ -229,26 +230,26 @@ Deno.test("fmp4() leaves out what MP4 can't carry", () => {
   const format = fmp4();
   assertEquals(format.header(UNCARRIED, "start"), new Uint8Array());
   assertEquals(
-    format.write(frame("video", 0, { config: video } as Partial<MediaFrame>), 1),
+    writeFrame(format, frame("video", 0, { config: video } as Partial<MediaFrame>), 1),
     new Uint8Array(),
   );
   assertEquals(
-    format.write(frame("audio", 0, { config: audio } as Partial<MediaFrame>), 1),
+    writeFrame(format, frame("audio", 0, { config: audio } as Partial<MediaFrame>), 1),
     new Uint8Array(),
   );
   const boxes = boxesOf(format.header({ video, audio: AUDIO }, "change"));
   assertEquals(find(boxes, "moov/trak").length, 1);
   // What is left out takes no number.
-  assertEquals(readFragments(format.write(frame("audio", 0), 1))[0]?.sequence, 1);
+  assertEquals(readFragments(writeFrame(format, frame("audio", 0), 1))[0]?.sequence, 1);
 });
 
 Deno.test("fmp4() numbers its fragments and lets each frame last to the next", () => {
   const format = fmp4();
   assert(format.needsDuration);
   const bytes = concat([
-    format.write(frame("video", 40_000, { pts: 120_400 }), 40_600),
-    format.write(frame("audio", 81_333), 21_334),
-    format.write(frame("video", 80_600, { pts: 40_000, key: false }), 1_000_000),
+    writeFrame(format, frame("video", 40_000, { pts: 120_400 }), 40_600),
+    writeFrame(format, frame("audio", 81_333), 21_334),
+    writeFrame(format, frame("video", 80_600, { pts: 40_000, key: false }), 1_000_000),
   ]);
   const told = readFragments(bytes).map(({ sequence, tracks }) =>
     tracks.map(({ id, baseDecodeTime, samples }) => [
@@ -284,7 +285,7 @@ Deno.test("fmp4() gives a frame of unknown duration the usual one of its codec",
   ];
   for (const [one, expected] of cases) {
     for (const durationUs of [undefined, 0]) {
-      const [fragment] = readFragments(fmp4().write(one, durationUs));
+      const [fragment] = readFragments(writeFrame(fmp4(), one, durationUs));
       assertEquals(fragment?.tracks[0]?.samples[0]?.duration, expected);
     }
   }
@@ -419,7 +420,7 @@ Deno.test("fmp4() announces a change as a new initialization segment", async () 
   for (const clip of clips) {
     const frames = framesOf(clip, shiftUs);
     parts.push(format.header(tracksOf(frames), shiftUs === 0 ? "start" : "change"));
-    for (const [one, durationUs] of timed(frames)) parts.push(format.write(one, durationUs));
+    for (const [one, durationUs] of timed(frames)) parts.push(writeFrame(format, one, durationUs));
     shiftUs += clip.durationUs;
     halves.push(frames);
   }

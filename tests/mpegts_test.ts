@@ -19,6 +19,7 @@ import { canonical } from "./support/ffmpeg/canonical.ts";
 import { readFixture } from "./support/codec_fixtures.ts";
 import { aac, h264 } from "./support/frames.ts";
 import { walkTs } from "./support/ts_walker.ts";
+import { writeFrame } from "./support/formats.ts";
 
 const WRAP = 2 ** 33;
 
@@ -61,7 +62,7 @@ function mux({ video, audio, frames }: ClipFrames): Uint8Array {
   const format = mpegts();
   return concat([
     format.header({ video, audio }, "start"),
-    ...frames.map((frame) => format.write(frame)),
+    ...frames.map((frame) => writeFrame(format, frame)),
   ]);
 }
 
@@ -230,9 +231,9 @@ Deno.test("mpegts() tells a player of another configuration in the middle", asyn
   const format = mpegts();
   const bytes = concat([
     format.header(a, "start"),
-    ...a.frames.map((frame) => format.write(frame)),
+    ...a.frames.map((frame) => writeFrame(format, frame)),
     format.header(b, "change"),
-    ...b.frames.map((frame) => format.write(frame)),
+    ...b.frames.map((frame) => writeFrame(format, frame)),
   ]);
   const { maps } = walkTs(bytes);
   const opus = "101:06:05044f7075737f028001";
@@ -270,10 +271,10 @@ Deno.test("mpegts() puts tables at the start, at a change and before keyframes",
   const other = { video: config, audio: aac() };
   const before = concat([
     start,
-    format.write(frame("audio", 0, true)),
-    format.write(frame("video", 20_000, true)),
-    format.write(frame("video", 60_000, false)),
-    format.write(frame("video", 100_000, true)),
+    writeFrame(format, frame("audio", 0, true)),
+    writeFrame(format, frame("video", 20_000, true)),
+    writeFrame(format, frame("video", 60_000, false)),
+    writeFrame(format, frame("video", 100_000, true)),
   ]);
   const unchanged = format.header(tracks, "start");
   const changed = format.header(other, "start");
@@ -297,7 +298,7 @@ Deno.test("mpegts() puts tables at the start, at a change and before keyframes",
   assertEquals(maps.map(({ version }) => version), [0, 0, 0, 0, 1, 2]);
   const av1: VideoConfig = { kind: "video", fourcc: "av01", codec: "av01" };
   const foreign = { ...frame("video", 200_000, true), config: av1 } as MediaFrame;
-  assertEquals(format.write(foreign).length, 0);
+  assertEquals(writeFrame(format, foreign).length, 0);
 });
 
 Deno.test("Subscriber.mux() gives MPEG-TS whose every chunk is whole packets", async () => {

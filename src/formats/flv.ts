@@ -3,6 +3,7 @@
  * tags. What is inside the tags is in `flv_video.ts`, `flv_audio.ts` and `amf.ts`.
  */
 
+import { concat } from "../bytes.ts";
 import { InvalidDataError } from "../errors.ts";
 
 /** Tag type of audio data (E.4.1). */
@@ -228,31 +229,37 @@ export function flvTag(
   type: FlvTagType,
   timestampMs: number,
   parts: readonly Uint8Array[],
-): Uint8Array {
+): Uint8Array<ArrayBuffer> {
+  return concat(flvTagParts(type, timestampMs, parts));
+}
+
+/** {@linkcode flvTag} without a copy of `parts`, which are among what it gives. */
+export function flvTagParts(
+  type: FlvTagType,
+  timestampMs: number,
+  parts: readonly Uint8Array[],
+): Uint8Array[] {
   let length = 0;
   for (const part of parts) length += part.length;
   if (length > MAX_TAG_BYTES) {
     throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
   }
-  const tag = new Uint8Array(TAG_HEADER_BYTES + length + PREVIOUS_TAG_SIZE_BYTES);
-  tag[0] = type;
-  tag[1] = length >>> 16;
-  tag[2] = length >>> 8;
-  tag[3] = length;
-  tag[4] = timestampMs >>> 16;
-  tag[5] = timestampMs >>> 8;
-  tag[6] = timestampMs;
-  tag[7] = timestampMs >>> 24;
-  let offset = TAG_HEADER_BYTES;
-  for (const part of parts) {
-    tag.set(part, offset);
-    offset += part.length;
-  }
-  tag[offset] = offset >>> 24;
-  tag[offset + 1] = offset >>> 16;
-  tag[offset + 2] = offset >>> 8;
-  tag[offset + 3] = offset;
-  return tag;
+  const header = new Uint8Array(TAG_HEADER_BYTES);
+  header[0] = type;
+  header[1] = length >>> 16;
+  header[2] = length >>> 8;
+  header[3] = length;
+  header[4] = timestampMs >>> 16;
+  header[5] = timestampMs >>> 8;
+  header[6] = timestampMs;
+  header[7] = timestampMs >>> 24;
+  const size = TAG_HEADER_BYTES + length;
+  const previousTagSize = new Uint8Array(PREVIOUS_TAG_SIZE_BYTES);
+  previousTagSize[0] = size >>> 24;
+  previousTagSize[1] = size >>> 16;
+  previousTagSize[2] = size >>> 8;
+  previousTagSize[3] = size;
+  return [header, ...parts, previousTagSize];
 }
 
 /** A view of `chunk`, or a copy where the view would keep a mostly empty buffer alive. */

@@ -112,6 +112,9 @@ export function parseAudioBody(body: Uint8Array): AudioPacket[] {
   return parseClassic(reader, first);
 }
 
+/** What goes before a raw frame of AAC. */
+const AAC_RAW = Uint8Array.of(AAC_HEADER, Aac.raw);
+
 /**
  * What goes before a frame's data in its tag body: classic where the codec has a sound format (MP3
  * only at the rates of FLV), enhanced for all others.
@@ -119,7 +122,7 @@ export function parseAudioBody(body: Uint8Array): AudioPacket[] {
  * @throws {RangeError} If `fourcc` is not four ASCII characters.
  */
 export function audioFramePrefix(format: AudioFormat): Uint8Array {
-  if (format.fourcc === "mp4a") return new Uint8Array([AAC_HEADER, Aac.raw]);
+  if (format.fourcc === "mp4a") return AAC_RAW;
   const header = classicHeader(format);
   if (header !== undefined) return new Uint8Array([header]);
   return enhancedBody(FORMAT_ENHANCED << 4 | Packet.codedFrames, format.fourcc);

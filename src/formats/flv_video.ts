@@ -115,7 +115,13 @@ export function videoFramePrefix(fourcc: string, options: VideoFrameOptions): Ui
   const frameType = (key ? FRAME_KEY : FRAME_INTER) << 4;
   const codecId = classicCodecId(fourcc);
   if (codecId === CODEC_AVC) {
-    return new Uint8Array([frameType | CODEC_AVC, Avc.nalu, ctsMs >> 16, ctsMs >> 8, ctsMs]);
+    const prefix = new Uint8Array(5);
+    prefix[0] = frameType | CODEC_AVC;
+    prefix[1] = Avc.nalu;
+    prefix[2] = ctsMs >> 16;
+    prefix[3] = ctsMs >> 8;
+    prefix[4] = ctsMs;
+    return prefix;
   }
   if (codecId !== undefined) return new Uint8Array([frameType | codecId]);
   if (!hasCompositionTime(fourcc)) {
