@@ -1,10 +1,11 @@
 /*
- * The load of bench:server: viewers by HTTP-FLV, WS-FLV and RTMP, and publishers by RTMP.
+ * The load of bench:server: viewers by RTMP, and of FLV or fragmented MP4 by HTTP or WebSocket, and
+ * publishers by RTMP.
  *
  *   load view    --url URL [--streams N] [--rate N] [--verify N --clip FILE] [--tags-per-second X]
  *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
  *
- * `{}` in a URL stands for the number of a stream. Commands come line by line on standard input, JSON
+ * `{}` in a URL stands for the number of a stream; one that ends in .mp4 is of fragmented MP4. Commands come line by line on standard input, JSON
  * lines go to standard output; load_client.ts has the list of both. All figures of time are taken from
  * CLOCK_MONOTONIC, which publisher and viewers share. It is one file so that one call of a compiler
  * makes it.
@@ -41,11 +42,12 @@ enum {
   MAX_CONNECTING = 128,
   START_TIMEOUT_US = 20000000,
   HANDSHAKE_BYTES = 1536,
+  BOX_BYTES = 8192, /* the largest box before the media: moov */
 };
 
 enum { TAG_AUDIO = 8, TAG_VIDEO = 9, TAG_SCRIPT = 18, MSG_COMMAND = 20 };
 
-typedef enum { HTTP_FLV, WS_FLV, RTMP } protocol;
+typedef enum { HTTP, WS, RTMP } protocol;
 typedef enum { RESIDENT, JOINER, STALLED, PUBLISHER } role;
 typedef enum { CONNECTING, GREETING, STARTING, PLAYING } phase;
 
@@ -267,7 +269,7 @@ struct connection {
   uint64_t opened_us;
   struct connection *previous, *next;
 
-  uint8_t *reply; /* until it plays */
+  uint8_t *reply; /* until it plays; a box of MP4 */
   uint32_t reply_bytes;
 
   /* HTTP chunks and WebSocket frames */
@@ -277,7 +279,8 @@ struct connection {
   uint8_t framing_head[10];
   uint8_t framing_have, framing_opcode;
 
-  /* FLV: 0 file header, 1 tag header, 2 body, 3 size. RTMP: 0 chunk header, 1 payload. */
+  /* FLV: 0 file header, 1 tag header, 2 body, 3 size. RTMP: 0 chunk header, 1 payload.
+   * MP4: 0 box header, 1 box that is kept, 2 media. */
   int parse_at;
   uint8_t lead[20];
   uint8_t lead_have;
@@ -311,7 +314,7 @@ static struct {
   double rate, tags_per_second;
   uint32_t verify;
   uint32_t start_ms;
-  bool publish;
+  bool publish, mp4;
 } options = {.streams = 1, .rate = 300, .tags_per_second = 73.07};
 
 static int epoll_fd;
@@ -541,7 +544,91 @@ static bool flv_push(struct connection *c, const uint8_t *p, size_t n, uint64_t 
   return true;
 }
 
-/* ---- framing under FLV ---- */
+/* ---- fragmented MP4 (ISO/IEC 14496-12), one sample a fragment, H.264 in track 1 ---- */
+
+/* The first box of a type in the boxes from p to end; NULL if there is none. */
+static const uint8_t *find_box(const uint8_t *p, const uint8_t *end, const char *type) {
+  while (end - p >= 8) {
+    uint32_t length = be32(p);
+    if (length < 8 || length > end - p) return NULL;
+    if (!memcmp(p + 4, type, 4)) return p;
+    p += length;
+  }
+  return NULL;
+}
+
+/* Begins the sample of a moof box as the message that an FLV tag would be. */
+static bool mp4_sample(struct connection *c, const uint8_t *moof, uint32_t length) {
+  const uint8_t *traf = find_box(moof + 8, moof + length, "traf");
+  const uint8_t *end = traf ? traf + be32(traf) : NULL;
+  const uint8_t *tfhd = traf ? find_box(traf + 8, end, "tfhd") : NULL;
+  const uint8_t *trun = traf ? find_box(traf + 8, end, "trun") : NULL;
+  if (!tfhd || !trun || be32(tfhd) < 16 || be32(trun) < 16) return broken(c, "moof box");
+  if (be32(trun + 12) != 1) return broken(c, "fragment of more than one sample");
+  bool video = be32(tfhd + 12) == 1;
+  uint32_t has = be24(tfhd + 9), sample_flags = 0;
+  const uint8_t *field = tfhd + 16;
+  for (uint32_t bit = 1; bit < 0x20; bit <<= 1)
+    if (has & bit & 0x1b) field += bit == 1 ? 8 : 4;
+  if (has & 0x20) sample_flags = be32(field);
+  has = be24(trun + 9);
+  field = trun + 16 + (has & 1 ? 4 : 0);
+  if (has & 4) sample_flags = be32(field), field += 4;
+  if (has & 0x400) sample_flags = be32(field + (has & 0x100 ? 4 : 0) + (has & 0x200 ? 4 : 0));
+  uint8_t prefix[VIDEO_PREFIX] = {sample_flags & 0x10000 ? 0x27 : 0x17, 1};
+  if (!video) prefix[0] = 0xaf;
+  message_begin(&c->message, video ? TAG_VIDEO : TAG_AUDIO, 0);
+  message_data(c, &c->message, prefix, video ? VIDEO_PREFIX : 2);
+  return true;
+}
+
+static bool mp4_push(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  struct message *m = &c->message;
+  while (n > 0) {
+    if (c->parse_at == 2) {
+      size_t take = m->length - m->got < n ? m->length - m->got : n;
+      message_data(c, m, p, take);
+      p += take;
+      n -= take;
+      if (m->got < m->length) continue;
+      on_media(c, m, now);
+      c->parse_at = 0;
+      c->reply_bytes = 0;
+      continue;
+    }
+    if (!c->reply) c->reply = must(malloc(BOX_BYTES));
+    uint32_t want = c->parse_at ? be32(c->reply) : 8;
+    size_t take = want - c->reply_bytes < n ? want - c->reply_bytes : n;
+    memcpy(c->reply + c->reply_bytes, p, take);
+    c->reply_bytes += (uint32_t)take;
+    p += take;
+    n -= take;
+    if (c->reply_bytes < want) continue;
+    uint32_t length = be32(c->reply);
+    if (c->parse_at == 0 && !memcmp(c->reply + 4, "mdat", 4)) {
+      if (length <= 8) return broken(c, "mdat box");
+      m->length = m->got + length - 8;
+      c->parse_at = 2;
+    } else if (c->parse_at == 0) {
+      static const char *const TYPES[] = {"ftyp", "moov", "moof"};
+      bool known = false;
+      for (size_t i = 0; i < 3; i++) known |= !memcmp(c->reply + 4, TYPES[i], 4);
+      if (!known || length <= 8 || length > BOX_BYTES) return broken(c, "MP4 box");
+      c->parse_at = 1;
+    } else {
+      if (!memcmp(c->reply + 4, "moof", 4) && !mp4_sample(c, c->reply, length)) return false;
+      c->parse_at = 0;
+      c->reply_bytes = 0;
+    }
+  }
+  return true;
+}
+
+/* ---- framing under FLV and MP4 ---- */
+
+static bool media_push(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  return options.mp4 ? mp4_push(c, p, n, now) : flv_push(c, p, n, now);
+}
 
 static bool unframe_head(struct connection *c, uint8_t byte) {
   if (c->framing == CHUNKED) {
@@ -580,12 +667,13 @@ static bool unframe_head(struct connection *c, uint8_t byte) {
 }
 
 static bool unframe(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
-  if (c->framing == PLAIN) return flv_push(c, p, n, now);
+  if (c->framing == PLAIN) return media_push(c, p, n, now);
   while (n > 0) {
     if (c->framing_at == F_DATA) {
       size_t take = c->framing_left < n ? (size_t)c->framing_left : n;
-      bool media = c->framing == CHUNKED || c->framing_opcode <= 2;
-      if (media && !flv_push(c, p, take, now)) return false;
+      /* Text is about the media, as the codecs of MP4 are. */
+      bool media = c->framing == CHUNKED || c->framing_opcode == 0 || c->framing_opcode == 2;
+      if (media && !media_push(c, p, take, now)) return false;
       p += take;
       n -= take;
       c->framing_left -= take;
@@ -616,7 +704,7 @@ static const char *path_of(const struct connection *c) {
 
 static bool http_request(struct connection *c) {
   char text[1024];
-  const char *upgrade = c->protocol == WS_FLV
+  const char *upgrade = c->protocol == WS
                             ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                               "Sec-WebSocket-Key: bTdzYmVuY2hsb2FkY2xpZQ==\r\n"
                             : "Accept: */*\r\n";
@@ -633,15 +721,16 @@ static bool http_head(struct connection *c, const uint8_t **p, size_t *n) {
     if (c->reply_bytes < 4 || memcmp(c->reply + c->reply_bytes - 4, "\r\n\r\n", 4)) continue;
     c->reply[c->reply_bytes] = 0;
     const char *head = (const char *)c->reply;
-    const char *want = c->protocol == WS_FLV ? "HTTP/1.1 101" : "HTTP/1.1 200";
+    const char *want = c->protocol == WS ? "HTTP/1.1 101" : "HTTP/1.1 200";
     if (strncmp(head, want, strlen(want)))
       return fail(c, "the server answers %.*s", (int)strcspn(head, "\r\n"), head);
-    c->framing = c->protocol == WS_FLV                             ? FRAMED
+    c->framing = c->protocol == WS                             ? FRAMED
                  : strcasestr(head, "transfer-encoding: chunked") ? CHUNKED
                                                                    : PLAIN;
     c->phase = PLAYING;
     free(c->reply);
     c->reply = NULL;
+    c->reply_bytes = 0;
     return true;
   }
   return c->reply_bytes < REPLY_BYTES - 1 || broken(c, "HTTP response head");
@@ -1249,7 +1338,7 @@ static void parse_url(const char *url) {
   static const struct {
     const char *scheme;
     protocol protocol;
-  } SCHEMES[] = {{"http://", HTTP_FLV}, {"ws://", WS_FLV}, {"rtmp://", RTMP}};
+  } SCHEMES[] = {{"http://", HTTP}, {"ws://", WS}, {"rtmp://", RTMP}};
   options.url = url;
   for (size_t i = 0; i < sizeof SCHEMES / sizeof *SCHEMES; i++) {
     size_t n = strlen(SCHEMES[i].scheme);
@@ -1261,6 +1350,8 @@ static void parse_url(const char *url) {
     options.address.sin_family = AF_INET;
     options.address.sin_port = htons((uint16_t)port);
     if (inet_pton(AF_INET, host, &options.address.sin_addr) != 1) break;
+    size_t end = strlen(options.path);
+    options.mp4 = end > 4 && !strcmp(options.path + end - 4, ".mp4");
     snprintf(options.host, sizeof options.host, "%s:%u", host, port);
     return;
   }
@@ -1288,7 +1379,8 @@ static void parse_arguments(int argc, char **argv) {
   if (options.publish && options.protocol != RTMP) die("publishing is by RTMP");
   if (options.publish && (!clip_path || !clip.loop_us)) die("publishing needs --clip and --loop-us");
   if (clip_path) load_clip(clip_path);
-  else options.verify = 0;
+  /* Not all that is in an FLV tag is in a sample of MP4. */
+  if (!clip_path || options.mp4) options.verify = 0;
 }
 
 static void raise_file_limit(void) {

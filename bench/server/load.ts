@@ -220,6 +220,9 @@ class Viewer extends Connection {
 
   async #run(): Promise<void> {
     const url = new URL(this.url);
+    if (url.pathname.endsWith(".mp4")) {
+      throw new Error("only load.c reads MP4: there is no compiler");
+    }
     const pieces = url.protocol === "rtmp:"
       ? this.#watchRtmp(url)
       : url.protocol === "ws:"

@@ -141,12 +141,18 @@ function answerAsIsolate(engine: Engine, defer: ApiInit["defer"]) {
     }
     return stream !== undefined;
   });
-  const subscriber = register("subscriber", (number: number) => {
+  /** A subscriber, unless it is another isolate of which the viewers are. */
+  function viewer(number: number): Subscriber | undefined {
     const found = engine.subscribers.get(number);
+    return found?.replica ? undefined : found;
+  }
+
+  const subscriber = register("subscriber", (number: number) => {
+    const found = viewer(number);
     return found && { path: found.stream.path, ...subscriberInfo(found) };
   });
   const kick = register("kick", (number: number) => {
-    const found = engine.subscribers.get(number);
+    const found = viewer(number);
     found?.close(KICKED);
     return found !== undefined;
   });

@@ -58,6 +58,7 @@ export class Dispatcher {
 
   #build(origins: readonly string[]): Hono<DispatchEnv> {
     const root = new Hono<DispatchEnv>().onError((error, c) => this.#fail(error, c));
+    root.use(webSocketOrigin(origins));
     if (origins.length > 0) root.use(crossOrigin(origins));
     return root.all("*", (c) => this.#ask(c));
   }
@@ -82,6 +83,21 @@ export class Dispatcher {
   }
 }
 
+/** Refuses WebSockets, to which CORS does not apply, to pages that it would keep from answers. */
+function webSocketOrigin(origins: readonly string[]) {
+  return async (c: Context<DispatchEnv>, next: Next): Promise<Response | void> => {
+    const origin = c.req.header("Origin");
+    const isFine = c.env.upgrade === undefined || origin === undefined ||
+      origins.includes("*") || origins.includes(origin) ||
+      URL.parse(origin)?.host === URL.parse(c.req.url)?.host;
+    if (isFine) return await next();
+    return c.json(
+      { error: `Pages of ${origin} may not use the server: Cors does not name it` },
+      403,
+    );
+  };
+}
+
 function crossOrigin(origins: readonly string[]) {
   const answer = cors({
     origin: origins.includes("*") ? "*" : [...origins],
@@ -90,8 +106,7 @@ function crossOrigin(origins: readonly string[]) {
     maxAge: CORS_MAX_AGE_S,
   });
   return async (c: Context<DispatchEnv>, next: Next): Promise<Response | void> => {
-    // CORS does not apply to WebSockets, and the answer to an upgrade is not to be touched.
-    if (c.req.header("Upgrade") !== undefined) return await next();
+    if (c.env.upgrade !== undefined) return await next();
     if (c.req.method !== "OPTIONS") return await answer(c, next);
     // Any other OPTIONS is a question to an app.
     if (c.req.header("Access-Control-Request-Method") === undefined) return await next();

@@ -1,15 +1,15 @@
 /** The socket side of the http plugin: one `node:http` server, whose sockets can be written to. */
 
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
 import { bind, type BindOptions, bracketed, localHost, type TlsPair } from "../tcp.ts";
 import { send, sendError, WireForms } from "./answer.ts";
-import { UpgradeRelay } from "./relay.ts";
 import { RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
+import { handshakeFault, ServerWebSocket } from "./websocket.ts";
 
 /** Where to listen. */
 export interface ListenOptions extends BindOptions {
@@ -30,8 +30,8 @@ export interface Listener {
   /** Address that clients on this machine reach it at. */
   readonly url: string;
   /**
-   * Answers what is under way for at most {@linkcode STOP_GRACE_MS}, then cuts what is left.
-   * Idempotent.
+   * Answers what is under way and closes WebSockets for at most {@linkcode STOP_GRACE_MS}, then cuts
+   * what is left. Idempotent.
    */
   stop(): Promise<void>;
 }
@@ -53,12 +53,19 @@ const LIMITS = {
   noDelay: true,
   /** Time for a TLS handshake, in ms. */
   handshakeTimeout: 10_000,
+  /** Any other upgrade may be passed over (RFC 9110 7.8). */
+  shouldUpgradeCallback: asksForWebSocket,
 } as const;
 
 const CLOSE = { "Connection": "close" };
+const STOPS = "The server stops";
+
+type Fields = Readonly<Record<string, string>>;
 
 /** Most fields in the head of a request: more than browsers and proxies send. */
 const MAX_HEADERS = 200;
+/** Most bytes from a client that waits for its WebSocket: it should send none. */
+const MAX_EARLY_BYTES = 4096;
 /** Most requests of a connection that wait for their turn: clients that do that send a few. */
 const MAX_PIPELINED = 16;
 
@@ -75,6 +82,7 @@ export async function listen(
   const { host, tls } = options;
   const scheme = tls === undefined ? "http" : "https";
   const sockets = new Set<Socket>();
+  const webSockets = new Set<ServerWebSocket>();
   /** How many requests of a connection wait for their turn. */
   const pipelined = new WeakMap<Socket, number>();
   const forms = new WireForms();
@@ -91,36 +99,50 @@ export async function listen(
     };
   };
 
-  const relay = new UpgradeRelay((request, scope, completed) => {
-    const over = begin(scope);
-    completed.then(over, over);
-    return handle(request, scope);
-  }, log);
-
-  const serve = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    if (stopped !== undefined) {
-      return sendError(outgoing, 503, "The server stops", CLOSE);
-    }
-    const scope = new RequestScope(incoming.socket);
-    outgoing.once("close", begin(scope));
+  /** What is answered to a request. */
+  const answer = (incoming: IncomingMessage, scope: RequestScope) => {
     if (incoming.rawHeaders.length > 2 * MAX_HEADERS) {
-      return sendError(outgoing, 431, "The request has too many headers", CLOSE);
+      return refusal(431, "The request has too many headers");
     }
     let request: Request;
     try {
       request = toRequest(incoming, scheme);
     } catch {
-      return sendError(outgoing, 400, "The request makes no sense", CLOSE);
+      return refusal(400, "The request makes no sense");
     }
-    const response = await handle(request, scope);
-    send(response, {
-      incoming,
-      outgoing,
-      scope,
-      log,
-      forms,
-      writeTimeoutMs: options.writeTimeoutMs(),
-    });
+    return handle(request, scope);
+  };
+
+  const serve = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    if (stopped !== undefined) return sendError(outgoing, 503, STOPS, CLOSE);
+    const scope = new RequestScope(incoming.socket);
+    outgoing.once("close", begin(scope));
+    const response = await answer(incoming, scope);
+    const writeTimeoutMs = options.writeTimeoutMs();
+    send(response, { incoming, outgoing, scope, log, forms, writeTimeoutMs });
+  };
+
+  const serveWebSocket = async (incoming: IncomingMessage, head: Uint8Array) => {
+    const { socket } = incoming;
+    const scope = new RequestScope(socket, true);
+    const early = new EarlyBytes(socket, head);
+    socket.once("close", begin(scope));
+    const fault = handshakeFault(incoming);
+    const response = fault === undefined
+      ? await answer(incoming, scope)
+      : refusal(fault.status, fault.error, fault.headers);
+    if (socket.destroyed) return;
+    const writeTimeoutMs = options.writeTimeoutMs();
+    const handlers = scope.webSocketOf(response);
+    if (handlers === undefined) {
+      const outgoing = lastAnswerTo(incoming);
+      return send(response, { incoming, outgoing, scope, log, forms, writeTimeoutMs });
+    }
+    const init = { incoming, early: early.take(), writeTimeoutMs, log };
+    const webSocket = new ServerWebSocket(init, handlers);
+    webSockets.add(webSocket);
+    socket.once("close", () => webSockets.delete(webSocket));
+    if (stopped !== undefined) webSocket.close(1001, STOPS);
   };
 
   const server: Server = tls === undefined
@@ -153,11 +175,15 @@ export async function listen(
   });
   server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Uint8Array) => {
     if (stopped !== undefined) return socket.destroy();
-    relay.take(incoming, socket, head);
+    serveWebSocket(incoming, head).catch((error) => {
+      log.error("a request failed: {error}", { error });
+      socket.destroy();
+    });
   });
   const at = await bind(server, options);
 
   const stop = async () => {
+    for (const webSocket of webSockets) webSocket.close(1001, STOPS);
     if (active > 0) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       await new Promise<void>((resolve) => {
@@ -169,10 +195,57 @@ export async function listen(
     const closed = once(server, "close");
     server.close();
     for (const socket of sockets) socket.destroy();
-    await Promise.all([closed, relay.stop()]);
+    await closed;
   };
   return {
     url: `${scheme}://${bracketed(localHost(host))}:${at}`,
     stop: () => stopped ??= stop(),
   };
+}
+
+function asksForWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === "websocket";
+}
+
+function refusal(status: number, error: string, headers: Fields = {}): Response {
+  return Response.json({ error }, { status, headers: { ...headers, ...CLOSE } });
+}
+
+/** The way for an answer to a request for a WebSocket that gets none. */
+function lastAnswerTo(incoming: IncomingMessage): ServerResponse {
+  const { socket } = incoming;
+  const outgoing = new ServerResponse(incoming);
+  outgoing.assignSocket(socket);
+  outgoing.shouldKeepAlive = false;
+  outgoing.once("finish", () => socket.destroySoon());
+  return outgoing;
+}
+
+/** What a client sends while it waits for its WebSocket. One that leaves is noticed. */
+class EarlyBytes {
+  readonly #socket: Socket;
+  readonly #bytes: Uint8Array[] = [];
+  readonly #onData = (bytes: Uint8Array) => this.#add(bytes);
+  readonly #onEnd = () => this.#socket.destroy();
+  #length = 0;
+
+  constructor(socket: Socket, head: Uint8Array) {
+    this.#socket = socket;
+    this.#add(head);
+    socket.on("data", this.#onData);
+    socket.once("end", this.#onEnd);
+  }
+
+  /** All of it; the socket is the caller's from then on. */
+  take(): Uint8Array[] {
+    this.#socket.off("data", this.#onData);
+    this.#socket.off("end", this.#onEnd);
+    return this.#bytes;
+  }
+
+  #add(bytes: Uint8Array): void {
+    this.#bytes.push(bytes);
+    this.#length += bytes.length;
+    if (this.#length > MAX_EARLY_BYTES) this.#socket.destroy();
+  }
 }

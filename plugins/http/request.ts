@@ -3,7 +3,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { addressOf } from "../tcp.ts";
-import type { HttpEnv } from "./service.ts";
+import type { HttpEnv, WebSocketHandlers } from "./service.ts";
 
 /**
  * A request of a `node:http` server as a web one.
@@ -87,15 +87,16 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffe
 /** What handlers learn of a request; the signal is made when it is first asked for. */
 export class RequestScope implements HttpEnvBindings {
   readonly remote: string;
+  readonly upgrade: HttpEnvBindings["upgrade"];
   #controller: AbortController | undefined;
   #over = false;
-  #live: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #live: Body | undefined;
+  #webSocket: { readonly body: Body; readonly handlers: WebSocketHandlers } | undefined;
 
-  /** Of a request on a connection from `remote`. */
-  constructor(
-    { remoteAddress = "", remotePort = 0 }: Pick<Socket, "remoteAddress" | "remotePort">,
-  ) {
+  /** Of a request on a connection; `asksForWebSocket` tells what kind of request. */
+  constructor({ remoteAddress, remotePort }: Socket, asksForWebSocket = false) {
     this.remote = addressOf(remoteAddress, remotePort);
+    this.upgrade = asksForWebSocket ? (handlers) => this.#upgrade(handlers) : undefined;
   }
 
   get signal(): AbortSignal {
@@ -106,14 +107,19 @@ export class RequestScope implements HttpEnvBindings {
     return this.#controller.signal;
   }
 
-  live(body: ReadableStream<Uint8Array<ArrayBuffer>>, headers: HeadersInit): Response {
+  live(body: Body, headers: HeadersInit): Response {
     this.#live = body;
     return new Response(body, { headers });
   }
 
   /** Whether `body` is to go straight to the socket. */
-  isLive(body: ReadableStream<Uint8Array<ArrayBuffer>>): boolean {
+  isLive(body: Body): boolean {
     return body === this.#live;
+  }
+
+  /** What the WebSocket is for that `response` stands for; undefined if it is any other answer. */
+  webSocketOf(response: Response): WebSocketHandlers | undefined {
+    return response.body === this.#webSocket?.body ? this.#webSocket?.handlers : undefined;
   }
 
   /** Says that the request is over. Idempotent. */
@@ -121,6 +127,15 @@ export class RequestScope implements HttpEnvBindings {
     this.#over = true;
     this.#controller?.abort(new DOMException("The request is over", "AbortError"));
   }
+
+  /** A response with status 101 cannot be made, so its body tells what it means. */
+  #upgrade(handlers: WebSocketHandlers): Response {
+    const body: Body = new ReadableStream();
+    this.#webSocket = { body, handlers };
+    return new Response(body);
+  }
 }
+
+type Body = ReadableStream<Uint8Array<ArrayBuffer>>;
 
 type HttpEnvBindings = HttpEnv["Bindings"];

@@ -22,7 +22,56 @@ export interface HttpEnv {
      * `Subscriber.mux` costs the least.
      */
     live(body: ReadableStream<Uint8Array<ArrayBuffer>>, headers: HeadersInit): Response;
+    /**
+     * An answer that makes a WebSocket of the connection: `return upgrade({ open(socket) { … } })`;
+     * undefined where the request doesn't ask for one. What is wrong with its handshake, and pages
+     * of origins that `Cors` doesn't name, are refused before handlers see it; whatever else a
+     * handler answers, the client gets as a refusal.
+     */
+    readonly upgrade: ((handlers: WebSocketHandlers) => Response) | undefined;
   };
+}
+
+/** What becomes of a WebSocket. */
+export interface WebSocketHandlers {
+  /**
+   * Longest message of the client, in bytes; one that sends more is closed with 1009.
+   * @default {65536}
+   */
+  readonly maxMessageBytes?: number;
+  /** Called once when it is open. */
+  open(socket: WebSocketConnection): void;
+  /** Called with each message of the client, text as a string. */
+  message?(data: string | Uint8Array<ArrayBuffer>): void;
+  /** Called once when nothing more will arrive: it is closed by either side, or lost. */
+  close?(): void;
+}
+
+/**
+ * The server's side of a WebSocket (RFC 6455). Pings are answered, and closing handshakes done, by
+ * themselves; nothing is compressed. A client that takes nothing for `WriteTimeout` is cut off, one
+ * that breaks the protocol is closed with the code for that.
+ */
+export interface WebSocketConnection {
+  /**
+   * Sends a message; false if the client has not taken all that it was sent: what goes on then waits
+   * in memory until it does, so live media should wait for {@linkcode WebSocketConnection.whenReady}.
+   */
+  send(message: string | Uint8Array): boolean;
+  /**
+   * Sends bytes that are whole frames already, unmasked, by the shortest way: frames that many
+   * clients get can be made once for all. It returns what `send` does.
+   */
+  writeFrames(frames: Uint8Array): boolean;
+  /** Calls `onReady` once when the client has taken all. */
+  whenReady(onReady: () => void): void;
+  /**
+   * Begins the closing handshake, for which the client has a few seconds. Idempotent.
+   *
+   * `code` is 1000 for a good end, 1001 where the server goes away, 1008 for what the client may not
+   * do, 1011 where the server fails, or one of your own from 4000 to 4999 (RFC 6455 7.4).
+   */
+  close(code?: number, reason?: string): void;
 }
 
 /** The shared HTTP listener. */

@@ -3,8 +3,9 @@
 import { Hono } from "hono";
 import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
 import { type HttpEnv, httpService } from "../http/service.ts";
+import { FLV, playOverHttp } from "../play.ts";
+import { streamRoute } from "../stream_request.ts";
 import { type HttpFlvOptions, httpFlvSchema } from "./options.ts";
-import { playFlv } from "./play.ts";
 import { publishFlv } from "./publish.ts";
 
 /**
@@ -20,7 +21,10 @@ const plugin: Plugin<HttpFlvOptions> = definePlugin({
   run(context: PluginContext<HttpFlvOptions>) {
     let options = context.options;
     const app = new Hono<HttpEnv>();
-    app.get(ROUTE, (c) => playFlv(c, context, options));
+    app.get(
+      ROUTE,
+      (c) => playOverHttp(c, context, { type: "HTTP-FLV", container: FLV, options }),
+    );
     app.on(["POST", "PUT"], ROUTE, (c) => publishFlv(c, context, options));
     app.all(ROUTE, (c) => {
       const error = `${c.req.method} is not for streams: ${METHODS} are`;
@@ -39,5 +43,5 @@ const plugin: Plugin<HttpFlvOptions> = definePlugin({
 
 export default plugin;
 
-const ROUTE = "/:path{.+\\.flv}";
+const ROUTE = streamRoute(FLV.extension);
 const METHODS = "GET, HEAD, POST, PUT";

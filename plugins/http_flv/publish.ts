@@ -8,7 +8,7 @@ import type { PluginContext } from "../../src/plugin.ts";
 import type { Publisher } from "../../src/publisher.ts";
 import type { HttpEnv } from "../http/service.ts";
 import type { HttpFlvOptions } from "./options.ts";
-import { type FlvTarget, refuse, refuseFor, targetOf } from "./request.ts";
+import { refuse, refuseFor, type StreamTarget, targetOf } from "../stream_request.ts";
 
 /**
  * Publishes the FLV in the body, for as long as it comes. The end of the body ends the stream; a
@@ -19,9 +19,9 @@ export async function publishFlv(
   { publish }: PluginContext,
   options: HttpFlvOptions,
 ): Promise<Response> {
-  let target: FlvTarget;
+  let target: StreamTarget;
   try {
-    target = targetOf(c);
+    target = targetOf(c, ".flv");
   } catch (error) {
     if (error instanceof TypeError) return refuse(c, 400, error.message);
     throw error;

@@ -7,6 +7,7 @@ import { Plugins } from "../../../src/plugin.ts";
 import http from "../../../plugins/http/mod.ts";
 import type { HttpEnv } from "../../../plugins/http/service.ts";
 import { delay, eventually, RawClient, startServer } from "../../support/http.ts";
+import { ACCEPT, clientFrame, echo, HANDSHAKE, serverFrames } from "../../support/websocket.ts";
 
 const fixture = (name: string) => new URL(`./fixtures/${name}`, import.meta.url).pathname;
 
@@ -96,23 +97,6 @@ Deno.test("mount() keeps the middleware of an app from the requests of others", 
   assertEquals([await own.text(), own.headers.get("X-Guard")], ["a", "was here"]);
   const other = await fetch(`${url}/b`);
   assertEquals([await other.text(), other.headers.get("X-Guard")], ["b", null]);
-});
-
-Deno.test("mount() serves WebSockets", async () => {
-  await using server = await startServer();
-  const socketApp = app().get("/socket", (c) => {
-    const { socket, response } = Deno.upgradeWebSocket(c.req.raw);
-    socket.onmessage = ({ data }) => socket.send(`${data}, too`);
-    return response;
-  });
-  server.service.mount(socketApp, forever);
-  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/socket`);
-  socket.onopen = () => socket.send("hello");
-  const answer = await new Promise((resolve) => socket.onmessage = ({ data }) => resolve(data));
-  assertEquals(answer, "hello, too");
-  const closed = new Promise((resolve) => socket.onclose = resolve);
-  socket.close();
-  await closed;
 });
 
 Deno.test("http answers 500 to one request, and logs it, when a handler throws", async () => {
@@ -430,28 +414,23 @@ Deno.test("live() works over TLS, and so do WebSockets", async () => {
       assertMatch(c.req.url, /^https:/);
       return c.env.live(new Response("over TLS").body ?? new ReadableStream(), {});
     })
-    .get("/socket", (c) => {
-      const { socket, response } = Deno.upgradeWebSocket(c.req.raw);
-      socket.onmessage = ({ data }) => socket.send(`${data}, too`);
-      return response;
-    });
+    .get("/socket", echo);
   server.service.mount(secure, forever);
   const caCerts = [await Deno.readTextFile(tls.Cert)];
   using client = Deno.createHttpClient({ caCerts });
   const response = await fetch(`${server.url}/live`, { client });
   assertEquals(await response.text(), "over TLS");
   const conn = await Deno.connectTls({ hostname: "127.0.0.1", port: server.port, caCerts });
-  const upgrade = "GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n" +
-    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-  await conn.write(new TextEncoder().encode(upgrade));
+  const fields = Object.entries(HANDSHAKE).map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  await conn.write(
+    new TextEncoder().encode(`GET /socket HTTP/1.1\r\nHost: localhost\r\n${fields}\r\n`),
+  );
   const bytes = new Uint8Array(1000);
   const head = new TextDecoder().decode(bytes.subarray(0, await conn.read(bytes) ?? 0));
-  assertMatch(head, /^HTTP\/1\.1 101 .*s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/s);
-  // A text frame of "x", masked with zeros.
-  await conn.write(new Uint8Array([0x81, 0x81, 0, 0, 0, 0, 0x78]));
-  const frame = bytes.slice(0, await conn.read(bytes) ?? 0);
-  assertEquals(new TextDecoder().decode(frame.subarray(2)), "x, too");
+  assert(head.startsWith("HTTP/1.1 101 ") && head.includes(ACCEPT), head);
+  await conn.write(clientFrame(1, "x"));
+  const [frame] = serverFrames(bytes.slice(0, await conn.read(bytes) ?? 0));
+  assertEquals(new TextDecoder().decode(frame?.payload), "x, too");
   conn.close();
 });
 
@@ -517,17 +496,4 @@ Deno.test("http lets a client that is refused read why while it sends", async ()
   assertEquals([status, new TextDecoder().decode(reason)], [403, "not you"]);
   assertEquals(await client.read().catch(() => undefined), undefined);
   await sending;
-});
-
-Deno.test("http stops at once when nothing is left but WebSockets", async () => {
-  await using server = await startServer();
-  const sockets = app().get("/socket", (c) => Deno.upgradeWebSocket(c.req.raw).response);
-  server.service.mount(sockets, forever);
-  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/socket`);
-  await new Promise((resolve) => socket.onopen = resolve);
-  const closed = new Promise((resolve) => socket.onclose = resolve);
-  const start = performance.now();
-  await server.plugins.unload("http");
-  assert(performance.now() - start < 500);
-  await closed;
 });

@@ -3,38 +3,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { RefusedError } from "../../../src/errors.ts";
 import { FlvDemuxer, type FlvTag } from "../../../src/formats/flv.ts";
-import type { Publisher } from "../../../src/publisher.ts";
-import { roundFlush } from "../../../plugins/http_flv/flush.ts";
-import { audioBody, audioHeader, frameBody, videoBody, videoHeader } from "../../support/frames.ts";
-import {
-  delay,
-  eventually,
-  FlvViewer,
-  RawClient,
-  startServer,
-  type TestServer,
-} from "../../support/http.ts";
+import { roundFlush } from "../../../plugins/flush.ts";
+import { audioBody, audioHeader, videoBody, videoHeader } from "../../support/frames.ts";
+import { delay, eventually, FlvViewer, RawClient, startServer } from "../../support/http.ts";
+import { largeFrame, publish, push } from "../../support/test_streams.ts";
 
 const AUDIO = 8;
 const VIDEO = 9;
-
-async function publish(
-  { engine }: TestServer,
-  path: string,
-  tracks: { video?: boolean; audio?: boolean } = {},
-): Promise<Publisher> {
-  const publisher = await engine.publish(path, { type: "Test" });
-  if (tracks.video ?? true) publisher.video.pushByteStream(0, videoHeader());
-  if (tracks.audio ?? true) publisher.audio.pushByteStream(0, audioHeader());
-  publisher.completeTracks();
-  return publisher;
-}
-
-/** Pushes a frame of each kind. */
-function push(publisher: Publisher, ms: number, key = false): void {
-  publisher.video.pushByteStream(ms, videoBody(key, ms / 40, 80));
-  publisher.audio.pushByteStream(ms, audioBody(ms / 40));
-}
 
 /** A tag in short, such as `9@40`. */
 function short({ type, timestampMs }: FlvTag): string {
@@ -256,7 +231,12 @@ Deno.test("HEAD /{path}.flv answers with the headers and subscribes nobody", asy
 Deno.test("GET /{path}.flv leaves WebSockets to others", async () => {
   await using server = await startServer();
   await publish(server, "live/a");
-  const upgrade = { "Connection": "Upgrade", "Upgrade": "websocket" };
+  const upgrade = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+  };
   using client = await RawClient.request(server.port, "GET /live/a.flv", upgrade);
   assertEquals((await client.head()).status, 404);
   assertEquals(server.engine.subscribers.size, 0);
@@ -312,15 +292,6 @@ Deno.test("viewers, publishers and waits end when http_flv is unloaded", async (
   using after = await RawClient.request(port, "GET /live/a.flv");
   assertEquals((await after.head()).status, 404);
 });
-
-/** The body of a large frame; every `gopMs` one is a key. */
-function largeFrame(ms: number, gopMs: number): Uint8Array {
-  const data = new Uint8Array(65_536);
-  const key = ms % gopMs === 0;
-  new DataView(data.buffer).setUint32(0, data.length - 4);
-  data[4] = key ? 0x65 : 0x41;
-  return frameBody("avc1", data, { key });
-}
 
 Deno.test("a viewer drops to a keyframe when it is further behind than MaxLag", async () => {
   await using server = await startServer({ httpFlv: { MaxLag: 0.5, Flush: 0 } });

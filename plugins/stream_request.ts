@@ -1,4 +1,4 @@
-/** What playing and publishing have in common: the stream that a request names, and refusals. */
+/** What playing and publishing over HTTP have in common: the stream that a request names, and refusals. */
 
 import type { Context } from "hono";
 import {
@@ -7,12 +7,12 @@ import {
   RefusedError,
   StreamNotFoundError,
   StreamTakenError,
-} from "../../src/errors.ts";
-import { parseTarget } from "../../src/path.ts";
-import type { HttpEnv } from "../http/service.ts";
+} from "../src/errors.ts";
+import { parseTarget } from "../src/path.ts";
+import type { HttpEnv } from "./http/service.ts";
 
 /** The stream that a request is about. */
-export interface FlvTarget {
+export interface StreamTarget {
   /** Path and arguments, as the engine takes them. */
   readonly target: string;
   /** Path of the stream. */
@@ -22,12 +22,13 @@ export interface FlvTarget {
 }
 
 /**
- * The stream that the address `/{path}.flv?…` of a request names.
+ * The stream that the address `/{path}.flv?…` of a request names, with any other `extension` as with
+ * `.flv`.
  *
  * @throws {TypeError} If it is no stream path.
  */
-export function targetOf(c: Context<HttpEnv>): FlvTarget {
-  const name = (c.req.param("path") ?? "").slice(0, -".flv".length);
+export function targetOf(c: Context<HttpEnv>, extension: string): StreamTarget {
+  const name = (c.req.param("path") ?? "").slice(0, -extension.length);
   if (name.includes("?")) {
     throw new TypeError(`Cannot use ${JSON.stringify(name)} as a stream path: it has a ?`);
   }
@@ -35,6 +36,11 @@ export function targetOf(c: Context<HttpEnv>): FlvTarget {
   const mark = url.indexOf("?");
   const target = name + (mark < 0 ? "" : url.slice(mark));
   return { target, ...parseTarget(target) };
+}
+
+/** The route of streams' addresses that end in `extension`, such as `.flv`. */
+export function streamRoute(extension: string): string {
+  return `/:path{.+\\${extension}}`;
 }
 
 /** A refusal with its reason. */

@@ -1,0 +1,69 @@
+/** The ws plugin: streams over WebSockets, to watch. */
+
+import { type Context, Hono } from "hono";
+import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
+import { type HttpEnv, httpService } from "../http/service.ts";
+import { type Container, FLV, MP4, openView, type PlayOptions, playSchema } from "../play.ts";
+import { streamRoute } from "../stream_request.ts";
+import { messageFormat, WireBatches } from "./messages.ts";
+import { playback } from "./playback.ts";
+
+/**
+ * The ws plugin plays streams over WebSockets: as FLV at `/{path}.flv`, for players such as those of
+ * WS-FLV, and as fragmented MP4 at `/{path}.mp4`, for Media Source Extensions.
+ *
+ * Binary messages are the bytes of the file one after the other, each of whole tags or fragments.
+ * With MP4, the text message `{"type":"video/mp4; codecs=\"…\"}"}` comes first, and again whenever
+ * the codecs or their configurations change: the next binary message begins with the initialization
+ * segment of that type. The server closes with 1000 at the end of the stream, with 1008 where the
+ * viewer is put out, with 1001 where it stops itself. What cannot be played is refused by an HTTP
+ * status, as without a WebSocket.
+ *
+ * Arguments of the address go to the guards. Those that it understands itself are `flush` (ms) and
+ * `audio=0` or `video=0`, which leave a kind of track out.
+ */
+const plugin: Plugin<PlayOptions> = definePlugin({
+  name: "ws",
+  options: playSchema,
+  requires: [httpService],
+  run(context: PluginContext<PlayOptions>) {
+    let options = context.options;
+    const app = new Hono<HttpEnv>();
+    const watch = async (c: Context<HttpEnv>, type: string, served: Served) => {
+      const { upgrade } = c.env;
+      if (upgrade === undefined) return c.notFound();
+      const view = await openView(c, context, { type, container: served.container, options });
+      if (view instanceof Response) return view;
+      return upgrade(playback({ view, batches: served.batches, log: context.log }));
+    };
+    const flv = serve({ ...FLV, format: messageFormat(FLV.format) });
+    const mp4 = serve({
+      ...MP4,
+      format: messageFormat(MP4.format, (tracks) => JSON.stringify({ type: MP4.typeOf(tracks) })),
+    });
+    app.get(streamRoute(FLV.extension), (c) => watch(c, "WS-FLV", flv));
+    app.get(streamRoute(MP4.extension), (c) => watch(c, "WS-MP4", mp4));
+    const http = context.use(httpService);
+    http.mount(app, context.signal);
+    const url = http.url.replace(/^http/, "ws");
+    context.log.info("watch {url}/live/NAME.flv or .mp4", { url });
+    return {
+      configure(next) {
+        options = next;
+      },
+    };
+  },
+});
+
+export default plugin;
+
+/** A container as it is sent. */
+interface Served {
+  /** Its format is one of messages. */
+  readonly container: Container;
+  readonly batches: WireBatches;
+}
+
+function serve(container: Container): Served {
+  return { container, batches: new WireBatches() };
+}

@@ -1,0 +1,73 @@
+/** A stream on its way into a WebSocket. */
+
+import { EndedError } from "../../src/errors.ts";
+import type { Logger } from "../../src/log.ts";
+import { type Pump, pump, type Sink } from "../../src/readable.ts";
+import type { WebSocketConnection, WebSocketHandlers } from "../http/service.ts";
+import type { View } from "../play.ts";
+import type { WireBatches } from "./messages.ts";
+
+/** What is played, and how. */
+export interface PlaybackInit {
+  /** Its body is of batches of a `messageFormat`. */
+  readonly view: View;
+  /** What goes over the wire, shared by the viewers. */
+  readonly batches: WireBatches;
+  readonly log: Logger;
+}
+
+/** Longest message of a viewer in bytes, who has nothing to say: it is passed over. */
+const MAX_MESSAGE_BYTES = 4096;
+
+/** The handlers of a WebSocket that plays `view` from when it is open. */
+export function playback(init: PlaybackInit): WebSocketHandlers {
+  const { subscriber, body } = init.view;
+  return {
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+    open(socket) {
+      const playing: Pump = pump(body, new SocketSink(socket, init, () => playing.resume()));
+    },
+    // What is left of the handshake or the socket is no more of the subscriber's.
+    close: () => subscriber.close(),
+  };
+}
+
+/** Sends batches to one viewer, without a promise or an object each. */
+class SocketSink implements Sink<Uint8Array> {
+  readonly #socket: WebSocketConnection;
+  readonly #batches: WireBatches;
+  readonly #log: Logger;
+  readonly #onReady: () => void;
+
+  constructor(
+    socket: WebSocketConnection,
+    { batches, log }: PlaybackInit,
+    onReady: () => void,
+  ) {
+    this.#socket = socket;
+    this.#batches = batches;
+    this.#log = log;
+    this.#onReady = onReady;
+  }
+
+  write(batch: Uint8Array): boolean {
+    if (this.#socket.writeFrames(this.#batches.of(batch))) return true;
+    this.#socket.whenReady(this.#onReady);
+    return false;
+  }
+
+  close(): void {
+    this.#socket.close(1000, "The stream has ended");
+  }
+
+  abort(error: unknown): void {
+    if (error instanceof EndedError) {
+      const { code, detail } = error.end;
+      if (code === "kicked") return this.#socket.close(1008, detail);
+      // It is not the viewer that has left: its socket would be closed.
+      return this.#socket.close(1001, "The server stops");
+    }
+    this.#log.error("a stream cannot be played: {error}", { error });
+    this.#socket.close(1011, "The server failed");
+  }
+}
