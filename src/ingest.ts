@@ -161,6 +161,11 @@ export class VideoInput {
     this.#sets = new ParameterSets("avc1");
   }
 
+  /** The decoder configuration of the frames to come, if its publisher has given one. */
+  get config(): VideoConfig | undefined {
+    return this.#input.config;
+  }
+
   /**
    * Sets the decoder configuration of the frames to come.
    *
@@ -324,6 +329,11 @@ export class AudioInput {
   /** Made by the publisher. */
   constructor(writer: TrackWriter<AudioAccessUnit>, host: InputHost) {
     this.#input = new Input(writer, host, AUDIO_FRAME_US);
+  }
+
+  /** The decoder configuration of the frames to come, if its publisher has given one. */
+  get config(): AudioConfig | undefined {
+    return this.#input.config;
   }
 
   /** Sets the decoder configuration of the frames to come. */
