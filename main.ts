@@ -37,6 +37,8 @@ Options:
 
 /** Longest time from a signal to the exit. */
 const STOP_MS = 1500;
+/** What isolates are given beyond that, which hear of it later. */
+const ISOLATE_STOP_MS = 300;
 const LEVELS = ["debug", "info", "warning", "error"] as const;
 
 type Level = typeof LEVELS[number];
@@ -158,7 +160,13 @@ async function startIsolates(args: Arguments, count: number): Promise<Running> {
   });
   await supervisor.start();
   log.info("{count} isolates serve", { count });
-  return { stop: () => supervisor.stop() };
+  return {
+    async stop() {
+      await deadline(supervisor.stop(), STOP_MS + ISOLATE_STOP_MS).catch(() =>
+        log.warn("stopped before all isolates had ended")
+      );
+    },
+  };
 }
 
 /** What an isolate is told when it starts. */
@@ -265,8 +273,9 @@ if (!isMainThread) {
   try {
     await main();
   } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof PluginError)) throw error;
-    fail(error.message);
+    const known = [ConfigError, PluginError, IsolateError];
+    if (!known.some((type) => error instanceof type)) throw error;
+    fail((error as Error).message);
   }
   Deno.exit(0);
 }

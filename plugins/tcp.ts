@@ -8,7 +8,7 @@ import type { AddressInfo, Server } from "node:net";
 export interface BindOptions {
   /** Address of the interface; `0.0.0.0` for all of IPv4, `::` for all. */
   readonly host: string;
-  /** TCP port; 0 for any free one. */
+  /** TCP port; 0 for any free one, if it is not shared. */
   readonly port: number;
   /** Whether other isolates of the program listen there too. @default {false} */
   readonly shared?: boolean;
@@ -29,6 +29,11 @@ export interface TlsPair {
  */
 export async function bind(server: Server, options: BindOptions): Promise<number> {
   const { host, port, shared = false } = options;
+  if (shared && port === 0) {
+    throw new Error(
+      `cannot listen on ${bracketed(host)}:0: isolates that share a port must know it`,
+    );
+  }
   try {
     server.listen({ host, port, ...(shared && { reusePort: true }) });
     await once(server, "listening");

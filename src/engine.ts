@@ -225,23 +225,42 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    */
   async publish(target: string, options: PublishOptions): Promise<Publisher> {
     const { path, args } = parseTarget(target);
-    const { takeOver = false, replica = false } = options;
+    const { type, id = "local", takeOver = false } = options;
     this.#refuseTaken(path, takeOver);
-    if (!replica) {
-      await this.#ask("publish", path, args, options);
-      this.#refuseStopped(options);
-      this.#refuseTaken(path, takeOver);
-      const { type, id = "local" } = options;
-      await this.isolates.claim(path, { type, id, since: new Date() }, takeOver);
+    await this.#ask("publish", path, args, options);
+    this.#refuseStopped(options);
+    this.#refuseTaken(path, takeOver);
+    const holder = { type, id, since: new Date() };
+    return await this.isolates.claim(path, { holder, takeOver }, () => {
       try {
         this.#refuseStopped(options);
-        this.#refuseTaken(path, takeOver);
       } catch (error) {
-        this.isolates.release(path, "ended");
+        this.#unclaim(path);
         throw error;
       }
-    }
-    this.#refuseStopped(options);
+      const publisher = this.#attach(path, options);
+      const { stream } = publisher;
+      this.#log.info("{path}: published by {type} {id}", { path, type, id });
+      this.dispatchEvent(new CustomEvent("publish", { detail: { stream, publisher } }));
+      return publisher;
+    });
+  }
+
+  /**
+   * Publishes here what another isolate of the server does, for its viewers here. Nobody is asked,
+   * and nobody told: that is done where the stream is published.
+   *
+   * @throws {EndedError} If the engine is closed.
+   */
+  repeat(path: string, options: PublishOptions): Publisher {
+    this.#refuseClosed();
+    const { type, id = "local" } = options;
+    this.#log.debug("{path}: repeated, published by {type} {id}", { path, type, id });
+    return this.#attach(path, { ...options, replica: true });
+  }
+
+  /** Makes a publisher the one that writes `path`. */
+  #attach(path: string, options: PublishOptions): Publisher {
     let stream = this.#streams.get(path);
     const waiting = stream === undefined ? this.#waiters.get(path) : undefined;
     if (stream === undefined) {
@@ -253,17 +272,25 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     options.signal?.addEventListener("abort", end, { once: true });
     publisher.closed.then(() => {
       options.signal?.removeEventListener("abort", end);
-      if (stream.state === "waiting" && !replica) this.isolates.release(path, "waiting");
+      if (stream.state === "waiting" && !stream.replica) this.isolates.release(path, "waiting");
     });
     stream.attach(publisher);
-    const { type, id } = publisher;
-    if (replica) this.#log.debug("{path}: repeated, published by {type} {id}", { path, type, id });
-    else this.#log.info("{path}: published by {type} {id}", { path, type, id });
     this.#waiters.delete(path);
     for (const waiter of waiting ?? []) waiter.resolve(stream);
-    if (replica) return publisher;
-    this.dispatchEvent(new CustomEvent("publish", { detail: { stream, publisher } }));
     return publisher;
+  }
+
+  /** Gives back a claim of which no publisher came. */
+  #unclaim(path: string): void {
+    const stream = this.#streams.get(path);
+    if (stream !== undefined && !stream.replica) {
+      // It goes on as it was.
+      if (stream.state === "waiting") this.isolates.release(path, "waiting");
+      return;
+    }
+    this.isolates.release(path, "ended");
+    // Who publishes is not told of others.
+    if (this.#waiters.has(path)) this.isolates.demand(path).catch(() => {});
   }
 
   /**
@@ -277,12 +304,29 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    */
   async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
     const { path, args } = parseTarget(target);
-    const { signal, replica = false } = options;
-    if (!replica) await this.#ask("subscribe", path, args, options);
+    const { signal } = options;
+    await this.#ask("subscribe", path, args, options);
     this.#refuseStopped(options);
     const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
     signal?.throwIfAborted();
     if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
+    const subscriber = this.#enter(stream, options);
+    const { type, id } = subscriber;
+    this.#chatter.add(() =>
+      this.#log.info("{path}: {type} subscriber {id} came", { path, type, id })
+    );
+    this.dispatchEvent(new CustomEvent("subscribe", { detail: { stream, subscriber } }));
+    return subscriber;
+  }
+
+  /** Reads `stream` for another isolate of the server. Nobody is asked, and nobody told. */
+  feed(stream: Stream, options: SubscribeOptions): Subscriber {
+    return this.#enter(stream, { ...options, replica: true });
+  }
+
+  /** Makes a subscriber one that reads `stream`. */
+  #enter(stream: Stream, options: SubscribeOptions): Subscriber {
+    const { signal } = options;
     const number = this.#nextSubscriber;
     // No two isolates give the same.
     this.#nextSubscriber += this.isolates.count;
@@ -294,16 +338,23 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     subscriber.closed.then(() => signal?.removeEventListener("abort", leave));
     stream.addSubscriber(subscriber);
     this.#subscribers.set(number, subscriber);
-    if (replica) return subscriber;
-    this.#chatter.add(() =>
-      this.#log.info("{path}: {type} subscriber {id} came", {
-        path,
-        type: subscriber.type,
-        id: subscriber.id,
-      })
-    );
-    this.dispatchEvent(new CustomEvent("subscribe", { detail: { stream, subscriber } }));
     return subscriber;
+  }
+
+  /**
+   * Asks the guards whether `peer` may subscribe to `target`, and no more: for protocols whose viewers
+   * come again and again, and share a subscriber.
+   *
+   * @throws {RefusedError} If a guard refuses.
+   * @throws {TypeError} If the path is not a stream path.
+   * @throws {EndedError} If the engine is closed.
+   */
+  async permit(
+    target: string,
+    peer: { readonly type: string; readonly id?: string },
+  ): Promise<void> {
+    const { path, args } = parseTarget(target);
+    await this.#ask("subscribe", path, args, peer);
   }
 
   /** Ends all streams in good order and refuses new ones. Idempotent. */
@@ -353,12 +404,12 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     const found = this.#await(path, seconds, signal);
     // Those who come next find it waiting, and need not ask.
     if (!first) return await found;
-    found.catch(() => {});
-    const known = await this.isolates.demand(path);
-    if (known === "unknown" && this.#waiters.has(path)) {
+    const ask = async () => {
+      if (await this.isolates.demand(path) !== "unknown" || !this.#waiters.has(path)) return;
       if (seconds === 0) this.#rejectWaiters(path, new StreamNotFoundError(path, seconds));
       else this.dispatchEvent(new CustomEvent("ondemand", { detail: { path, args } }));
-    }
+    };
+    ask().catch((error) => this.#rejectWaiters(path, error));
     return await found;
   }
 

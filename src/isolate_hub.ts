@@ -6,8 +6,10 @@ import type { Holder } from "./isolates.ts";
 /** A stream of one of the isolates. */
 interface Entry {
   /** The isolate that publishes it. */
-  home: number;
-  holder: Holder;
+  readonly home: number;
+  /** Number of its claim. */
+  readonly call: number;
+  readonly holder: Holder;
   live: boolean;
 }
 
@@ -37,18 +39,27 @@ export class IsolateHub {
   /** Serves isolate `index` through `port`. */
   connect(index: number, port: MessagePort): void {
     this.#ports.set(index, port);
-    port.onmessage = ({ data }: MessageEvent<MemberMessage>) => this.#take(index, data);
+    port.onmessage = ({ data }: MessageEvent<MemberMessage>) => {
+      // What comes after its loss is of no use.
+      if (this.#ports.get(index) === port) this.#take(index, data);
+    };
   }
 
   /** Says that isolate `index` has failed, and with it what it published. */
   lose(index: number): void {
     const port = this.#ports.get(index);
     if (port === undefined) return;
-    port.close();
+    // Closing hands out what is left in it.
     this.#ports.delete(index);
+    port.close();
     for (const [path, { home }] of this.#entries) if (home === index) this.#entries.delete(path);
     for (const path of this.#watchers.keys()) this.#unwatch(index, path);
     for (const [number, query] of this.#queries) {
+      // The isolate that takes its number would take the reply for that to a call of its own.
+      if (query.asker === index) {
+        this.#queries.delete(number);
+        continue;
+      }
       query.open.delete(index);
       this.#settle(number, query);
     }
@@ -57,8 +68,9 @@ export class IsolateHub {
 
   /** Closes all ports. */
   close(): void {
-    for (const port of this.#ports.values()) port.close();
+    const ports = [...this.#ports.values()];
     this.#ports.clear();
+    for (const port of ports) port.close();
   }
 
   #take(index: number, message: MemberMessage): void {
@@ -67,7 +79,7 @@ export class IsolateHub {
         return this.#claim(index, message);
       case "release": {
         const entry = this.#entries.get(message.path);
-        if (entry?.home !== index) return;
+        if (entry?.home !== index || entry.call !== message.call) return;
         if (message.state === "waiting") entry.live = false;
         else this.#entries.delete(message.path);
         return;
@@ -93,7 +105,7 @@ export class IsolateHub {
     if (entry?.live && !takeOver) {
       return this.#tell(index, { type: "reply", call, reply: entry.holder });
     }
-    this.#entries.set(path, { home: index, holder, live: true });
+    this.#entries.set(path, { home: index, call, holder, live: true });
     this.#tell(index, { type: "reply", call, reply: undefined });
     // Where a publisher comes back to its isolate, the others are still joined to that.
     if (entry?.home === index) return;
@@ -107,11 +119,12 @@ export class IsolateHub {
   #demand(index: number, { call, path }: MemberMessage & { readonly type: "demand" }): void {
     const entry = this.#entries.get(path);
     const asked = (this.#watchers.get(path)?.size ?? 0) > 0;
-    this.#watch(index, path);
-    const published = entry !== undefined && entry.home !== index;
-    const reply = published ? "published" : asked ? "asked" : "unknown";
+    const reply = entry !== undefined ? "published" : asked ? "asked" : "unknown";
     this.#tell(index, { type: "reply", call, reply });
-    if (published) this.#join(index, path, false);
+    // Its own publisher has not begun yet.
+    if (entry?.home === index) return;
+    this.#watch(index, path);
+    this.#join(index, path, false);
   }
 
   /**
@@ -125,7 +138,7 @@ export class IsolateHub {
     const { port1, port2 } = new MessageChannel();
     const { home, holder } = entry;
     this.#tell(home, { type: "feed", path, to: viewer, fresh, port: port1 }, [port1]);
-    this.#tell(viewer, { type: "replica", path, from: home, holder, port: port2 }, [port2]);
+    this.#tell(viewer, { type: "replica", path, from: home, fresh, holder, port: port2 }, [port2]);
   }
 
   #ask(asker: number, message: MemberMessage & { readonly type: "ask" }): void {

@@ -3,8 +3,8 @@
 import type { Engine } from "./engine.ts";
 import { type End, StreamTakenError } from "./errors.ts";
 import type { HubMessage, MemberMessage, Result } from "./isolate_messages.ts";
-import type { Holder, Isolates, Whereabouts } from "./isolates.ts";
-import { Feed, refuseFeed, Replica } from "./replica.ts";
+import type { Claim, Holder, Isolates, Whereabouts } from "./isolates.ts";
+import { endFeed, Feed, refuseFeed, Replica } from "./replica.ts";
 
 /** Which isolate it is, and its way to the hub. */
 export interface MemberInit {
@@ -22,14 +22,28 @@ interface Repeated {
   readonly from: number;
 }
 
+/** A stream on its way to another isolate. */
+interface Fed {
+  readonly feed: Feed;
+  readonly to: number;
+}
+
+/**
+ * Seconds for which a stream is kept that is published elsewhere from now on, as has been heard of
+ * the isolate that did before: the news of the hub may come later than that.
+ */
+const SUCCESSOR_SECONDS = 2;
+
 /** Repeats streams of other isolates here, and feeds theirs, as the hub tells. */
 export class IsolateMember implements Isolates {
   readonly index: number;
   readonly count: number;
   readonly #port: MessagePort;
   readonly #calls = new Map<number, (reply: unknown) => void>();
+  /** The newest claims that were granted, by path. */
+  readonly #claims = new Map<string, number>();
   readonly #handlers = new Map<string, (argument: unknown) => unknown>();
-  readonly #feeds = new Set<Feed>();
+  readonly #feeds = new Set<Fed>();
   readonly #repeated = new Map<string, Repeated>();
   #engine: Engine | undefined;
   #nextCall = 0;
@@ -45,34 +59,46 @@ export class IsolateMember implements Isolates {
   serve(engine: Engine): void {
     this.#engine = engine;
     engine.addEventListener("track", ({ detail }) => {
-      for (const feed of this.#feeds) if (feed.stream === detail.stream) feed.addTracks();
+      for (const { feed } of this.#feeds) if (feed.stream === detail.stream) feed.addTracks();
     });
     this.#port.onmessage = ({ data }: MessageEvent<HubMessage>) => this.#take(data);
   }
 
-  async claim(path: string, holder: Holder, takeOver: boolean): Promise<void> {
-    const taken = await this.#call((call) => ({ type: "claim", call, path, holder, takeOver }));
-    if (taken !== undefined) throw new StreamTakenError(path, taken as Holder);
+  claim<T>(path: string, { holder, takeOver }: Claim, begin: () => T): Promise<T> {
+    return this.#call(
+      (call) => ({ type: "claim", call, path, holder, takeOver }),
+      (taken, call) => {
+        if (taken !== undefined) throw new StreamTakenError(path, taken as Holder);
+        this.#claims.set(path, call);
+        return begin();
+      },
+    );
   }
 
   release(path: string, state: "waiting" | "ended"): void {
-    this.#post({ type: "release", path, state });
+    const call = this.#claims.get(path);
+    if (call === undefined) return;
+    if (state === "ended") this.#claims.delete(path);
+    this.#post({ type: "release", call, path, state });
   }
 
-  async demand(path: string): Promise<Whereabouts> {
-    return await this.#call((call) => ({ type: "demand", call, path })) as Whereabouts;
+  demand(path: string): Promise<Whereabouts> {
+    return this.#call((call) => ({ type: "demand", call, path }), (reply) => reply as Whereabouts);
   }
 
   forget(path: string): void {
     this.#post({ type: "forget", path });
   }
 
-  async ask(name: string, argument?: unknown): Promise<unknown[]> {
-    const results = await this.#call((call) => ({ type: "ask", call, name, argument })) as Result[];
-    return results.flatMap((result) => {
-      if (result.type === "error") throw new Error(result.message);
-      return result.type === "value" ? [result.value] : [];
-    });
+  ask(name: string, argument?: unknown): Promise<unknown[]> {
+    return this.#call(
+      (call) => ({ type: "ask", call, name, argument }),
+      (results) =>
+        (results as Result[]).flatMap((result) => {
+          if (result.type === "error") throw new Error(result.message);
+          return result.type === "value" ? [result.value] : [];
+        }),
+    );
   }
 
   answer(name: string, handler: (argument: unknown) => unknown): () => void {
@@ -80,6 +106,7 @@ export class IsolateMember implements Isolates {
     return () => void this.#handlers.delete(name);
   }
 
+  /** Acts on `message` at once: the next one may come before any promise is heard. */
   #take(message: HubMessage): void {
     switch (message.type) {
       case "reply":
@@ -87,52 +114,55 @@ export class IsolateMember implements Isolates {
         this.#calls.delete(message.call);
         return;
       case "feed":
-        this.#feed(message).catch(() => message.port.close());
-        return;
+        return this.#feed(message);
       case "replica":
-        this.#repeat(message).catch(() => this.#decline(message));
-        return;
+        return this.#repeat(message);
       case "query":
         this.#answer(message);
         return;
       case "lost":
+        for (const { feed, to } of this.#feeds) if (to === message.index) feed.close();
         for (const { replica, from } of this.#repeated.values()) {
           if (from === message.index) replica.lose();
         }
     }
   }
 
-  async #feed(message: HubMessage & { readonly type: "feed" }): Promise<void> {
-    const { path, to, fresh, port } = message;
+  #feed({ path, to, fresh, port }: HubMessage & { readonly type: "feed" }): void {
     const engine = this.#engine;
     const stream = engine?.getStream(path);
-    // A stream that has just ended is told of by the hub, or comes back with its next publisher.
-    if (engine === undefined || stream === undefined || stream.replica) return port.close();
-    const id = `isolate ${to}`;
-    const subscriber = await engine.subscribe(path, { type: "Replica", id, replica: true });
-    const feed = new Feed(subscriber, port, fresh);
-    this.#feeds.add(feed);
-    subscriber.closed.then(() => this.#feeds.delete(feed));
+    // It has just ended, or another isolate has it now.
+    if (engine === undefined || stream === undefined || stream.replica) return endFeed(port);
+    const subscriber = engine.feed(stream, { type: "Replica", id: `isolate ${to}` });
+    const fed = { feed: new Feed(subscriber, port, fresh), to };
+    this.#feeds.add(fed);
+    fed.feed.closed.then(() => this.#feeds.delete(fed));
   }
 
-  async #repeat(message: HubMessage & { readonly type: "replica" }): Promise<void> {
-    const { path, from, holder, port } = message;
+  #repeat(message: HubMessage & { readonly type: "replica" }): void {
+    const { path, from, fresh, holder, port } = message;
+    this.#claims.delete(path);
     const engine = this.#engine;
+    const stream = engine?.getStream(path);
+    const { type, id } = holder;
+    const replaced: End = { code: "replaced", detail: `replaced by ${type} ${id}` };
+    // What comes now gets where it is wanted by other ways.
+    for (const { feed } of this.#feeds) if (feed.stream === stream) feed.close(replaced);
     if (!engine?.wants(path)) {
-      // A publisher that has been replaced from elsewhere has nobody who watches.
-      const { type, id } = holder;
-      const replaced: End = { code: "replaced", detail: `replaced by ${type} ${id}` };
-      engine?.getStream(path)?.publisher?.finish(replaced);
+      stream?.close(replaced.detail, replaced.code);
       return this.#decline(message);
     }
-    const publisher = await engine.publish(path, {
-      type: holder.type,
-      id: holder.id,
-      replica: true,
-      takeOver: true,
+    const known = this.#repeated.get(path);
+    // It was asked for twice.
+    if (!fresh && known?.from === from && known.replica.live) return refuseFeed(port);
+    const { ReconnectTimeout } = engine.options;
+    const publisher = engine.repeat(path, {
+      type,
+      id,
       // It ends where it is published, or when nobody here watches.
       publishTimeout: Infinity,
       autoCloseDelay: 0,
+      reconnectTimeout: Math.max(ReconnectTimeout, SUCCESSOR_SECONDS),
     });
     const repeated = { replica: new Replica(publisher, port), from };
     this.#repeated.set(path, repeated);
@@ -148,19 +178,34 @@ export class IsolateMember implements Isolates {
 
   async #answer({ call, name, argument }: HubMessage & { readonly type: "query" }): Promise<void> {
     const handler = this.#handlers.get(name);
-    let result: Result;
     try {
-      result = handler ? { type: "value", value: await handler(argument) } : { type: "none" };
+      const result: Result = handler
+        ? { type: "value", value: await handler(argument) }
+        : { type: "none" };
+      // Throws where the value cannot be copied.
+      this.#post({ type: "answer", call, result });
     } catch (error) {
-      result = { type: "error", message: error instanceof Error ? error.message : String(error) };
+      const message = error instanceof Error ? error.message : String(error);
+      this.#post({ type: "answer", call, result: { type: "error", message } });
     }
-    this.#post({ type: "answer", call, result });
   }
 
-  #call(message: (call: number) => MemberMessage): Promise<unknown> {
-    const call = this.#nextCall++;
-    this.#post(message(call));
-    return new Promise((resolve) => this.#calls.set(call, resolve));
+  /** What `take` makes of the reply as soon as that is there. */
+  #call<T>(
+    message: (call: number) => MemberMessage,
+    take: (reply: unknown, call: number) => T,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const call = this.#nextCall++;
+      this.#post(message(call));
+      this.#calls.set(call, (reply) => {
+        try {
+          resolve(take(reply, call));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
   }
 
   #post(message: MemberMessage): void {

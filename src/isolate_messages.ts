@@ -13,7 +13,13 @@ export type MemberMessage =
     readonly takeOver: boolean;
   }
   /** The stream that it publishes at `path` waits for its publisher, or is over. */
-  | { readonly type: "release"; readonly path: string; readonly state: "waiting" | "ended" }
+  | {
+    readonly type: "release";
+    /** That of its newest claim that was granted: an older one says nothing of that. */
+    readonly call: number;
+    readonly path: string;
+    readonly state: "waiting" | "ended";
+  }
   /** Somebody there waits for `path`; answered with a {@linkcode Whereabouts}. */
   | { readonly type: "demand"; readonly call: number; readonly path: string }
   /** Nobody there wants `path` any more. */
@@ -50,6 +56,8 @@ export type HubMessage =
     readonly type: "replica";
     readonly path: string;
     readonly from: number;
+    /** As that of the `feed`. */
+    readonly fresh: boolean;
     readonly holder: Holder;
     readonly port: MessagePort;
   }

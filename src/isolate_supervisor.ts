@@ -80,7 +80,7 @@ export class IsolateSupervisor {
   #spawn(index: number, pauseMs: number): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     this.#hub.connect(index, port1);
-    const handle = this.#init.spawn(index, port2);
+    const handle = this.#start(index, port2);
     const sinceMs = this.#nowMs();
     this.#running.set(index, handle);
     const ready = handle.ready.then(() => void this.#served.add(index));
@@ -93,6 +93,15 @@ export class IsolateSupervisor {
       this.#restart(index, reason, steady ? FIRST_PAUSE_MS : pauseMs);
     });
     return ready;
+  }
+
+  #start(index: number, port: MessagePort): IsolateHandle {
+    try {
+      return this.#init.spawn(index, port);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      return { ready: Promise.reject(error), ended: Promise.resolve(reason), stop() {} };
+    }
   }
 
   #restart(index: number, reason: string, pauseMs: number): void {

@@ -10,6 +10,14 @@ export interface Holder {
   readonly since: Date;
 }
 
+/** What one who wants to publish says of that. */
+export interface Claim {
+  /** Who it is. */
+  readonly holder: Holder;
+  /** Whether it takes the place of a live publisher. */
+  readonly takeOver: boolean;
+}
+
 /**
  * What is known in all isolates of a path that nobody publishes here.
  *
@@ -29,12 +37,15 @@ export interface Isolates {
   /** How many there are. */
   readonly count: number;
   /**
-   * Asks to be the one isolate that publishes `path`.
+   * Asks to be the one isolate that publishes `path`, and calls `begin` when it is: before anything
+   * else is heard of other isolates. It is that one until it says {@linkcode Isolates.release}, also
+   * if `begin` throws.
    *
    * @throws {StreamTakenError} If it has a live publisher, and `takeOver` is not set.
+   * @throws {unknown} What `begin` throws.
    */
-  claim(path: string, holder: Holder, takeOver: boolean): Promise<void>;
-  /** Says that the stream at `path` waits for its publisher, or is over. */
+  claim<T>(path: string, claim: Claim, begin: () => T): Promise<T>;
+  /** Says that the stream at `path`, published here, waits for its publisher or is over. */
   release(path: string, state: "waiting" | "ended"): void;
   /** Asks for a stream that is not here; if there is one it will be published as a replica. */
   demand(path: string): Promise<Whereabouts>;
@@ -52,8 +63,8 @@ export class SoleIsolate implements Isolates {
   readonly count = 1;
   readonly #handlers = new Map<string, (argument: unknown) => unknown>();
 
-  claim(): Promise<void> {
-    return Promise.resolve();
+  claim<T>(_path: string, _claim: Claim, begin: () => T): Promise<T> {
+    return new Promise((resolve) => resolve(begin()));
   }
 
   release(): void {}

@@ -41,6 +41,20 @@ export interface Format {
    * {@linkcode Format.needsDuration needs it}.
    */
   write(frame: MediaFrame, durationUs?: number): Uint8Array | readonly Uint8Array[];
+  /**
+   * What goes around the `length` bytes of frames that leave together, for carriers that frame them,
+   * as HTTP does in chunks. Announcements leave apart, and `header` frames them itself.
+   * @default {nothing}
+   */
+  wrap?(length: number): Wrapping;
+}
+
+/** What goes around bytes. */
+export interface Wrapping {
+  /** What goes before them. */
+  readonly before: Uint8Array;
+  /** What goes after them. */
+  readonly after: Uint8Array;
 }
 
 /** Makes the {@linkcode Format} of a mux. The function's identity tells formats apart. */
@@ -177,7 +191,8 @@ export class Mux implements Waiter {
     const flushMs = options.flushMs ?? 0;
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
-      schedule = new FlushSchedule(this.#ring, flushMs, this.#nowMs);
+      const wrap = this.#format.wrap?.bind(this.#format);
+      schedule = new FlushSchedule(this.#ring, { intervalMs: flushMs, nowMs: this.#nowMs, wrap });
       schedule.error = this.#error;
       this.#schedules.set(flushMs, schedule);
     }
@@ -270,6 +285,13 @@ export class Mux implements Waiter {
   }
 }
 
+/** How a {@linkcode FlushSchedule} works. */
+interface FlushInit {
+  readonly intervalMs: number;
+  readonly nowMs: () => number;
+  readonly wrap: Format["wrap"] | undefined;
+}
+
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
 class FlushSchedule {
   readonly waiting: WakeList = new WakeList();
@@ -279,6 +301,7 @@ class FlushSchedule {
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
   readonly #nowMs: () => number;
+  readonly #wrap: Format["wrap"] | undefined;
   readonly #batches = new Map<number, SharedBatch>();
   /** Where the batch that was asked for last begins: most viewers are at the same place. */
   #recentStart = -1;
@@ -288,10 +311,11 @@ class FlushSchedule {
   #dueMs = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(ring: Ring<MuxItem>, intervalMs: number, nowMs: () => number) {
+  constructor(ring: Ring<MuxItem>, { intervalMs, nowMs, wrap }: FlushInit) {
     this.#ring = ring;
     this.#intervalMs = intervalMs;
     this.#nowMs = nowMs;
+    this.#wrap = wrap;
     this.#flushed = ring.head;
   }
 
@@ -342,12 +366,22 @@ class FlushSchedule {
       const item = this.#ring.at(end);
       if (item === undefined) break;
       if (length > 0 && length + item.length > MAX_BATCH_BYTES) break;
+      if (this.#wrap && item.frames === 0 && end > start) break;
       for (const part of item.parts) parts.push(part);
       length += item.length;
       frames += item.frames;
       header = item.header;
+      if (this.#wrap && item.frames === 0) {
+        end++;
+        break;
+      }
     }
     if (header === undefined) return undefined;
+    if (this.#wrap && frames > 0 && length > 0) {
+      const { before, after } = this.#wrap(length);
+      parts.unshift(before);
+      parts.push(after);
+    }
     const [only] = parts;
     return { bytes: parts.length === 1 && only ? only : concat(parts), frames, end, header };
   }

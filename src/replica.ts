@@ -2,7 +2,7 @@
 
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import type { End } from "./errors.ts";
-import type { Frame, MediaFrame } from "./frame.ts";
+import type { DataUnit, Frame, MediaFrame } from "./frame.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Stream } from "./stream.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -28,6 +28,11 @@ interface FrameMessage {
 
 /** What goes to the isolate that repeats a stream. */
 type FeedMessage =
+  | {
+    readonly type: "config";
+    readonly track: string;
+    readonly config: VideoConfig | AudioConfig;
+  }
   | FrameMessage
   | {
     readonly type: "value";
@@ -54,6 +59,9 @@ export class Feed {
   readonly #tracks = new Set<Track>();
   /** Frames up to this time are not sent. */
   readonly #afterUs: number;
+  readonly #sending = new Set<Promise<void>>();
+  /** Settles when nothing more is sent. */
+  readonly closed: Promise<void>;
   #unacknowledged = 0;
   #onCredit: (() => void)[] = [];
 
@@ -61,16 +69,14 @@ export class Feed {
   constructor(subscriber: Subscriber, port: MessagePort, fresh: boolean) {
     this.#subscriber = subscriber;
     this.#port = port;
-    this.#afterUs = fresh ? subscriber.stream.publisher?.afterUs ?? -Infinity : -Infinity;
-    port.onmessage = ({ data }: MessageEvent<FeedReply>) => this.#onReply(data);
     const { stream, signal } = subscriber;
-    stream.waitSettled(signal).then(() => this.#post({ type: "complete" }), () => {});
-    const playing = this.#send(subscriber.play(), (kind) => kind);
-    const others = this.addTracks();
-    Promise.all([playing, others, subscriber.closed]).then(([, , end]) => {
-      this.#post({ type: "end", end });
-      port.close();
-    });
+    const { publisher, timeline } = stream;
+    this.#afterUs = fresh ? publisher?.afterUs ?? timeline.endUs ?? -Infinity : -Infinity;
+    port.onmessage = ({ data }: MessageEvent<FeedReply>) => this.#onReply(data);
+    stream.waitSettled(signal).then(() => this.#complete(), () => {});
+    this.#add(subscriber.play(), (kind) => kind);
+    this.addTracks();
+    this.closed = this.#finish();
   }
 
   /** The stream that it reads. */
@@ -79,15 +85,30 @@ export class Feed {
   }
 
   /** Sends what else the stream has: data, and tracks beside the first of their kind. */
-  async addTracks(): Promise<void> {
+  addTracks(): void {
     const { stream, signal } = this.#subscriber;
-    const added = stream.tracks.filter((track) =>
-      !this.#tracks.has(track) && track.name !== track.kind
-    );
-    for (const track of added) this.#tracks.add(track);
-    await Promise.all(
-      added.map((track) => this.#send(track.readable({ signal }), () => track.name)),
-    );
+    for (const track of stream.tracks) {
+      if (track.name === track.kind || this.#tracks.has(track)) continue;
+      this.#tracks.add(track);
+      this.#add(track.readable({ signal }), () => track.name);
+    }
+  }
+
+  /** Sends no more than `end`. Idempotent. */
+  close(end?: End): void {
+    this.#subscriber.close(end);
+    this.#wake();
+  }
+
+  #add(frames: ReadableStream<Frame>, nameOf: (kind: "video" | "audio") => string): void {
+    this.#sending.add(this.#send(frames, nameOf));
+  }
+
+  async #finish(): Promise<void> {
+    const end = await this.#subscriber.closed;
+    await Promise.all(this.#sending);
+    this.#post({ type: "end", end });
+    this.#port.close();
   }
 
   async #send(
@@ -102,22 +123,37 @@ export class Feed {
         }
         if (signal.aborted) return;
         if (frame.dts <= this.#afterUs) continue;
-        this.#unacknowledged++;
-        if (frame.kind !== "data") this.#sendFrame(frame, nameOf(frame.kind));
-        else {
-          const { dts, value } = frame;
-          this.#post({ type: "value", track: nameOf("video"), dts, value });
-        }
+        if (frame.kind === "data") this.#sendValue(frame, nameOf("video"));
+        else this.#sendFrame(frame, nameOf(frame.kind));
       }
     } catch {
       // It was ended, and the end says why.
     }
   }
 
+  /** Says that all tracks are known, after what they are. */
+  #complete(): void {
+    const { videoTracks, audioTracks } = this.stream;
+    for (const tracks of [videoTracks, audioTracks]) {
+      const config: VideoConfig | AudioConfig | undefined = tracks.find(({ live }) => live)?.config;
+      if (config === undefined || this.#knows(config.kind, config)) continue;
+      this.#post({ type: "config", track: config.kind, config });
+    }
+    this.#post({ type: "complete" });
+  }
+
+  /** Whether `config` is the one that was sent for `track`; it is from now on. */
+  #knows(track: string, config: VideoConfig | AudioConfig): boolean {
+    const id = `${config.kind}:${track}`;
+    if (this.#configs.get(id) === config) return true;
+    this.#configs.set(id, config);
+    return false;
+  }
+
   #sendFrame({ kind, config, dts, pts, key, data: shared }: MediaFrame, track: string): void {
-    const known = this.#configs.get(`${kind}:${track}`) === config;
-    this.#configs.set(`${kind}:${track}`, config);
-    const data = shared.slice();
+    const known = this.#knows(track, config);
+    // Others read it here. Not by slice(), with which a Buffer of Node shares its bytes.
+    const data = new Uint8Array(shared);
     const message: FeedMessage = {
       type: "frame",
       kind,
@@ -129,6 +165,17 @@ export class Feed {
       data,
     };
     this.#port.postMessage(message, [data.buffer]);
+    this.#unacknowledged++;
+  }
+
+  #sendValue({ dts, value }: DataUnit, track: string): void {
+    try {
+      this.#post({ type: "value", track, dts, value });
+    } catch {
+      // It cannot be copied, so it is only where it was made.
+      return;
+    }
+    this.#unacknowledged++;
   }
 
   #post(message: FeedMessage): void {
@@ -136,12 +183,24 @@ export class Feed {
   }
 
   #onReply(reply: FeedReply): void {
-    if (reply.type === "stop") this.#subscriber.close();
-    else this.#unacknowledged -= reply.frames;
+    if (reply.type === "stop") return this.close();
+    this.#unacknowledged -= reply.frames;
+    this.#wake();
+  }
+
+  #wake(): void {
     const waiting = this.#onCredit;
     this.#onCredit = [];
     for (const onCredit of waiting) onCredit();
   }
+}
+
+/** Says through `port` that nothing will come: another isolate has the stream now, if any has. */
+export function endFeed(port: MessagePort): void {
+  const end: End = { code: "replaced", detail: "it is not published there any more" };
+  const message: FeedMessage = { type: "end", end };
+  port.postMessage(message);
+  port.close();
 }
 
 /** Says that what comes through `port` is not wanted. */
@@ -165,6 +224,11 @@ export class Replica {
     publisher.closed.then(() => refuseFeed(port));
   }
 
+  /** Whether it may still write. */
+  get live(): boolean {
+    return this.#publisher.end === undefined;
+  }
+
   /** Says that the isolate that feeds it is gone. */
   lose(): void {
     this.#publisher.lose("the isolate of its publisher has failed");
@@ -180,12 +244,14 @@ export class Replica {
       case "value":
         publisher.addDataTrack(message.track).push(message.dts, message.value);
         break;
+      case "config":
+        this.#configure(message.track, message.config);
+        return;
       case "complete":
         publisher.completeTracks();
         return;
       case "end":
-        publisher.finish(message.end);
-        return;
+        return this.#onEnd(message.end);
     }
     if (++this.#taken < ACKNOWLEDGE_EVERY) return;
     const reply: FeedReply = { type: "taken", frames: this.#taken };
@@ -193,15 +259,21 @@ export class Replica {
     this.#port.postMessage(reply);
   }
 
+  #onEnd({ code, detail }: End): void {
+    // Who publishes it now is about to be told by the hub.
+    if (code === "replaced") this.#publisher.lose(detail);
+    else this.#publisher.stream.close(detail, code);
+  }
+
+  #configure(track: string, config: VideoConfig | AudioConfig): void {
+    if (config.kind === "video") this.#publisher.addVideoTrack(track).configure(config);
+    else this.#publisher.addAudioTrack(track).configure(config);
+  }
+
   #takeFrame({ kind, track, config, dts: dtsUs, cts: ctsUs, key, data }: FrameMessage): void {
-    if (kind === "video") {
-      const input = this.#publisher.addVideoTrack(track);
-      if (config?.kind === "video") input.configure(config);
-      input.push({ dtsUs, ctsUs, key, data });
-    } else {
-      const input = this.#publisher.addAudioTrack(track);
-      if (config?.kind === "audio") input.configure(config);
-      input.push({ dtsUs, ctsUs, key, data });
-    }
+    if (config !== undefined) this.#configure(track, config);
+    const unit = { dtsUs, ctsUs, key, data };
+    if (kind === "video") this.#publisher.addVideoTrack(track).push(unit);
+    else this.#publisher.addAudioTrack(track).push(unit);
   }
 }

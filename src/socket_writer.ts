@@ -20,6 +20,8 @@ export interface SocketWriterInit {
   readonly timeoutMs: number;
   /** Called once when the peer has taken nothing for that long. */
   readonly onTimeout: () => void;
+  /** Milliseconds of a clock that never goes back. @default {performance.now} */
+  readonly nowMs?: () => number;
 }
 
 /**
@@ -37,9 +39,9 @@ export class SocketWriter {
   #waiting: (() => void)[] = [];
 
   /** A writer to `socket`. */
-  constructor(socket: WritableSocket, { timeoutMs, onTimeout }: SocketWriterInit) {
+  constructor(socket: WritableSocket, { timeoutMs, onTimeout, nowMs }: SocketWriterInit) {
     this.#socket = socket;
-    this.#watch = new WriteWatch(timeoutMs, onTimeout);
+    this.#watch = new WriteWatch(timeoutMs, onTimeout, nowMs);
   }
 
   /** Whether the socket holds something that the peer has not taken yet. */

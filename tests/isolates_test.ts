@@ -1,38 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline } from "@std/async/deadline";
+import { Buffer } from "node:buffer";
 import { Engine } from "../src/engine.ts";
 import { StreamNotFoundError, StreamTakenError } from "../src/errors.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { Feed } from "../src/replica.ts";
 import { pushFrames, pushHeaders } from "./support/engines.ts";
-import { short } from "./support/frames.ts";
-import { Fleet, settle } from "./support/isolates.ts";
+import { ASC } from "./support/frames.ts";
+import { Fleet, settle, threeViewers, Watcher } from "./support/isolates.ts";
 
 const TEST = { type: "Test" };
-
-/** Reads frames as {@linkcode short} has them. */
-class Watcher {
-  readonly #reader: ReadableStreamDefaultReader<MediaFrame>;
-
-  constructor(frames: ReadableStream<MediaFrame>) {
-    this.#reader = frames.getReader();
-  }
-
-  async take(count: number): Promise<string> {
-    const frames: string[] = [];
-    while (frames.length < count) {
-      const { value, done } = await deadline(this.#reader.read(), 2000)
-        .catch((cause) => Promise.reject(new Error(`Only ${frames.join(" ")} came`, { cause })));
-      if (done) break;
-      frames.push(short(value));
-    }
-    return frames.join(" ");
-  }
-
-  async cancel(): Promise<void> {
-    await this.#reader.cancel();
-  }
-}
 
 Deno.test("a viewer of one isolate gets a stream of another from its newest keyframe on", async () => {
   await using fleet = new Fleet(2);
@@ -96,22 +73,6 @@ Deno.test("Engine.publish() says who holds a path when another isolate has it", 
   await settle();
   await (await other.publish("live/a", TEST))[Symbol.asyncDispose]();
 });
-
-/** Viewers in three isolates of what the first publishes, who have all seen `V0 a0`. */
-async function threeViewers(fleet: Fleet) {
-  const [home, second, third] = fleet.engines;
-  assert(home && second && third);
-  const publisher = await home.publish("live/a", { ...TEST, id: "first" });
-  pushHeaders(publisher);
-  pushFrames(publisher, "V0 a0");
-  const watchers: Watcher[] = [];
-  for (const engine of fleet.engines) {
-    const watcher = new Watcher((await engine.subscribe("live/a", TEST)).play());
-    assertEquals(await watcher.take(2), "V0 a0");
-    watchers.push(watcher);
-  }
-  return { publisher, second, third, watchers };
-}
 
 Deno.test("viewers in all isolates go on when a publisher in another one takes over", async () => {
   await using fleet = new Fleet(3);
@@ -223,6 +184,32 @@ Deno.test("data and further tracks cross to other isolates", async () => {
   assertEquals(track?.name, "chat");
   assertEquals(track?.newest?.value, { said: "hello" });
   publisher.completeTracks();
+});
+
+Deno.test("a stream that crosses keeps its bytes, also those of a Buffer, which shares what it slices", async () => {
+  await using fleet = new Fleet(2);
+  const [home, other] = fleet.engines;
+  assert(home && other);
+  const publisher = await home.publish("live/a", TEST);
+  publisher.audio.setASC(ASC);
+  publisher.completeTracks();
+  const readers: ReadableStreamDefaultReader<MediaFrame>[] = [];
+  for (const engine of fleet.engines) {
+    const subscriber = await engine.subscribe("live/a", TEST);
+    readers.push(subscriber.play().getReader());
+  }
+  await settle();
+  const chunk = Buffer.alloc(100, 7);
+  for (const at of [0, 10, 20]) {
+    publisher.audio.pushRaw(at * 1000, chunk.subarray(at, at + 10));
+    // Where it is published it is read last.
+    for (const reader of readers.toReversed()) {
+      const { value } = await deadline(reader.read(), 2000);
+      assertEquals([value?.dts, value?.data.length, value?.data[9]], [at * 1000, 10, 7]);
+    }
+  }
+  for (const reader of readers) await reader.cancel();
+  assertEquals(chunk.length, 100);
 });
 
 Deno.test("Isolates.ask() gives the answers of all isolates, and of those that are left", async () => {

@@ -88,11 +88,15 @@ export class SessionClock {
     for (const track of tracks) if (track.isSynchronised) track.follow(wallUs);
   }
 
-  /** Moves tracks on in one step each, by what the one that needs it least does without. */
+  /**
+   * Moves tracks on in one step each, by what the one that needs it least does without. One that has
+   * no times yet goes where the others are, also back.
+   */
   #synchronise(tracks: readonly TrackClock[]): void {
     const walls = tracks.map((track) => track.wallUs);
-    const wallUs = Math.min(...walls);
-    if (Math.max(...walls) - wallUs > MAX_MOVE_US) return;
+    if (Math.max(...walls) - Math.min(...walls) > MAX_MOVE_US) return;
+    const placed = tracks.filter(({ hasTimes }) => hasTimes);
+    const wallUs = Math.min(...(placed.length > 0 ? placed : tracks).map((track) => track.wallUs));
     this.#wallUs = wallUs;
     for (const track of tracks) track.synchronise(wallUs);
   }

@@ -294,6 +294,18 @@ Deno.test("TrackClock.report() takes reports that came before the first packet",
   assertAlmostEquals(skewOf(session), 0, 50);
 });
 
+Deno.test("TrackClock.report() moves no track that has times for one that has none yet", () => {
+  for (const lateMs of [400, -80]) {
+    const session = rig();
+    session.video.report(0);
+    session.audio.report(0);
+    const at = session.video.send(100_000, 500);
+    assertAlmostEquals(session.audio.send(100_000, 500 + lateMs), at, 50);
+    assertEquals(session.video.send(140_000, 500), at + 40_000);
+    assertAlmostEquals(skewOf(session), 0, 50);
+  }
+});
+
 Deno.test("TrackClock.report() keeps the tracks' relation when the sender's clock is set", () => {
   const HOURS_US = 3 * 3_600e6;
   for (const errorUs of [HOURS_US, -HOURS_US, 400_000]) {

@@ -1,19 +1,21 @@
-/** A whole server on free loopback ports for tests: RTMP and HTTP-FLV, in and out. */
+/** A whole server on free loopback ports for tests: RTMP, HTTP-FLV and, if asked for, RTSP, in and out. */
 
 import httpFlv from "../../plugins/http_flv/mod.ts";
 import http from "../../plugins/http/mod.ts";
 import { type HttpService, httpService } from "../../plugins/http/service.ts";
 import rtmp from "../../plugins/rtmp/mod.ts";
 import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
+import rtsp from "../../plugins/rtsp/mod.ts";
+import { type RtspService, rtspService } from "../../plugins/rtsp/service.ts";
 import { Engine } from "../../src/engine.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { Plugins } from "../../src/plugin.ts";
 import { listLogger } from "./logs.ts";
 
 /** The protocols of the server's plugins. */
-export type Protocol = "rtmp" | "http";
+export type Protocol = "rtmp" | "http" | "rtsp";
 
-/** All of {@linkcode Protocol}, for tables of tests. */
+/** Those that every server has, for tables of tests. */
 export const PROTOCOLS: readonly Protocol[] = ["rtmp", "http"];
 
 /** Options of {@linkcode startServer}: the sections of a config. */
@@ -21,6 +23,8 @@ export interface ServerOptions {
   readonly engine?: EngineConfig;
   readonly rtmp?: Readonly<Record<string, unknown>>;
   readonly httpFlv?: Readonly<Record<string, unknown>>;
+  /** Without it there is no RTSP. */
+  readonly rtsp?: Readonly<Record<string, unknown>>;
 }
 
 /** A running server. */
@@ -29,12 +33,15 @@ export interface TestServer extends AsyncDisposable {
   readonly plugins: Plugins;
   /** Lines of the log with their level in front. */
   readonly logs: readonly string[];
-  /** Where a stream is published and played by RTMP or HTTP-FLV. */
+  /** Where a stream is published and played. */
   url(protocol: Protocol, path: string): string;
 }
 
+/** UDP ports of servers; those that another server has are passed over. */
+const UDP_PORTS = [24_000, 25_999];
+
 /**
- * Starts an engine with the plugins http, rtmp and http_flv on 127.0.0.1.
+ * Starts an engine with the plugins http, rtmp and http_flv, and rtsp if it has options, on 127.0.0.1.
  *
  * Its disposal stops all of them, and fails if the server has logged an error: whatever clients do,
  * it has none to log.
@@ -47,6 +54,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
   const here = { Host: "127.0.0.1", Port: 0 };
   let web: HttpService = { url: "", mount() {} };
   let messages: RtmpService = { urls: [] };
+  let sessions: RtspService = { urls: [] };
   await plugins.load("HTTP", http, here);
   await plugins.load("RTMP", rtmp, { ...here, ...options.rtmp });
   await plugins.load("HTTP_FLV", httpFlv, options.httpFlv);
@@ -58,12 +66,24 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       messages = use(rtmpService);
     },
   });
+  if (options.rtsp) {
+    await plugins.load("RTSP", rtsp, { ...here, UDPPorts: UDP_PORTS, ...options.rtsp });
+    await plugins.load("more addresses", {
+      name: "more addresses",
+      requires: [rtspService],
+      run: ({ use }) => void (sessions = use(rtspService)),
+    });
+  }
   return {
     engine,
     plugins,
     logs,
     url: (protocol, path) =>
-      protocol === "rtmp" ? `${messages.urls[0]}/${path}` : `${web.url}/${path}.flv`,
+      protocol === "rtmp"
+        ? `${messages.urls[0]}/${path}`
+        : protocol === "rtsp"
+        ? `${sessions.urls[0]}/${path}`
+        : `${web.url}/${path}.flv`,
     async [Symbol.asyncDispose]() {
       await engine.close();
       await plugins.close();
