@@ -108,9 +108,11 @@ export async function playOverHttp(
 ): Promise<Response> {
   // The same address is a WebSocket's, if there is a plugin for it.
   if (c.env.upgrade !== undefined) return c.notFound();
-  const view = await openView(c, context, setting);
+  const { container } = setting;
+  const coded = { ...container, format: c.env.coded(container.format) };
+  const view = await openView(c, context, { ...setting, container: coded });
   if (view instanceof Response) return view;
-  return c.env.live(view.body, { "Content-Type": view.mimeType, ...HEADERS });
+  return c.env.live(view.body, { "Content-Type": view.mimeType, ...HEADERS }, { coded: true });
 }
 
 /**

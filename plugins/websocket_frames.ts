@@ -52,43 +52,6 @@ export function closeFrame(code: number, reason = ""): Uint8Array<ArrayBuffer> {
   return webSocketFrame(OPCODES.close, payload.subarray(0, 2 + written));
 }
 
-/**
- * Makes one binary message of those that follow one another in `frames`, which are whole messages
- * of a server; text stays where it is.
- */
-export function joinBinary(frames: Uint8Array): Uint8Array {
-  const parts: Uint8Array[] = [];
-  let payloads: Uint8Array[] = [];
-  let joined = 0;
-  const join = () => {
-    if (payloads.length > 0) parts.push(frameHead(OPCODES.binary, joined), ...payloads);
-    payloads = [];
-    joined = 0;
-  };
-  const view = new DataView(frames.buffer, frames.byteOffset, frames.byteLength);
-  for (let at = 0; at < frames.length;) {
-    const short = view.getUint8(at + 1);
-    const start = at + headBytes(short);
-    const length = short === LENGTH_64
-      ? Number(view.getBigUint64(at + 2))
-      : short === LENGTH_16
-      ? view.getUint16(at + 2)
-      : short;
-    const end = start + length;
-    if (at === 0 && end === frames.length) return frames;
-    if (view.getUint8(at) === (FIN | OPCODES.binary)) {
-      payloads.push(frames.subarray(start, end));
-      joined += length;
-    } else {
-      join();
-      parts.push(frames.subarray(at, end));
-    }
-    at = end;
-  }
-  join();
-  return concat(parts);
-}
-
 /** Bytes of a head without a mask whose length field is `short`. */
 function headBytes(short: number): number {
   return short === LENGTH_64 ? 10 : short === LENGTH_16 ? 4 : 2;

@@ -569,3 +569,33 @@ Deno.test("Mux holds no frame for over half a second when its track stands still
   await turns();
   assertEquals(all(reader), "v40+40 a40+460 a500+40 a540+40 a580+40");
 });
+
+Deno.test("Mux wraps the frames that leave together, and lets announcements go alone", async () => {
+  const encode = (text: string) => new TextEncoder().encode(text);
+  const create = () => ({
+    ...words(),
+    wrap: (length: number) => ({ before: encode(`<${length} `), after: encode("> ") }),
+  });
+  const setup = setUp(["video", "audio"], create);
+  write(setup, "V0 a0 v40 a40");
+  await turns();
+  const reader = setup.mux.read();
+  const other = setup.mux.read();
+  assertEquals(all(reader), "[start 320 48000] <14 V0 a0 v40 a40 >");
+  assertEquals(all(other), "[start 320 48000] <14 V0 a0 v40 a40 >");
+  setup.audio.config = aac(OTHER_ASC);
+  write(setup, "v80 a80 v120 a120");
+  await turns();
+  assertEquals(all(reader), "<4 v80 > | [change 320 44100] | <14 a80 v120 a120 >");
+});
+
+Deno.test("Mux wraps nothing when there is nothing", async () => {
+  const setup = setUp(["video"], () => ({
+    header: () => new Uint8Array(),
+    write: () => [],
+    wrap: () => ({ before: Uint8Array.of(1), after: Uint8Array.of(2) }),
+  }));
+  write(setup, "V0 v40");
+  await turns();
+  assertEquals(drain(setup.mux.read()), []);
+});

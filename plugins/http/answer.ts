@@ -1,6 +1,5 @@
 /** How answers get to their sockets. */
 
-import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -9,6 +8,7 @@ import type { Logger } from "../../src/log.ts";
 import { type Pump, pump, type Sink } from "../../src/readable.ts";
 import { SocketWriter } from "../../src/socket_writer.ts";
 import { WriteWatch } from "../../src/write_watch.ts";
+import { chunkOf, LAST_CHUNK, type SharedBuffers } from "./coding.ts";
 import type { RequestScope } from "./request.ts";
 
 /** A request that is to be answered. */
@@ -17,47 +17,10 @@ export interface Exchange {
   readonly outgoing: ServerResponse;
   readonly scope: RequestScope;
   readonly log: Logger;
-  readonly forms: WireForms;
+  readonly buffers: SharedBuffers;
   /** Time after which a client that takes nothing is cut off. */
   readonly writeTimeoutMs: number;
 }
-
-/**
- * Pieces of live bodies as they go over the wire. Viewers who get the same bytes one after the
- * other share what is made of them.
- */
-export class WireForms {
-  #bytes: Uint8Array | undefined;
-  #chunk: Buffer | undefined;
-  #plain: Buffer | undefined;
-
-  /** As a chunk of the chunked coding (RFC 9112 7.1). */
-  chunk(bytes: Bytes): Buffer {
-    this.#use(bytes);
-    return this.#chunk ??= Buffer.concat([
-      Buffer.from(`${bytes.length.toString(16)}\r\n`),
-      bytes,
-      CRLF,
-    ]);
-  }
-
-  /** As they are, for clients of HTTP/1.0. */
-  plain(bytes: Bytes): Buffer {
-    this.#use(bytes);
-    return this.#plain ??= Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  }
-
-  #use(bytes: Bytes): void {
-    if (bytes === this.#bytes) return;
-    this.#bytes = bytes;
-    this.#chunk = undefined;
-    this.#plain = undefined;
-  }
-}
-
-const CRLF = Buffer.from("\r\n");
-/** The end of a body in the chunked coding, without trailers (RFC 9112 7.1). */
-const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -116,18 +79,22 @@ function flushHead({ status, headers }: Response, outgoing: ServerResponse, code
 /** An endless body on its way from its source to a socket, without a promise or object a chunk. */
 class LiveAnswer implements Sink<Bytes> {
   readonly #socket: Socket;
-  readonly #forms: WireForms;
+  readonly #buffers: SharedBuffers;
   /** Whether it goes out in the chunked coding. */
   readonly #coded: boolean;
+  /** Whether it comes in that coding. */
+  readonly #ready: boolean;
   readonly #log: Logger;
   readonly #writer: SocketWriter;
   readonly #onReady = () => this.#pump?.resume();
   #pump: Pump | undefined;
 
-  constructor(socket: Socket, { forms, log, writeTimeoutMs }: Exchange, coded: boolean) {
+  constructor(socket: Socket, exchange: Exchange, coded: boolean) {
+    const { scope, buffers, log, writeTimeoutMs } = exchange;
     this.#socket = socket;
-    this.#forms = forms;
+    this.#buffers = buffers;
     this.#coded = coded;
+    this.#ready = !coded || scope.isCoded;
     this.#log = log;
     this.#writer = new SocketWriter(socket, {
       timeoutMs: writeTimeoutMs,
@@ -149,8 +116,8 @@ class LiveAnswer implements Sink<Bytes> {
   write(bytes: Bytes): boolean {
     // A chunk of no bytes would be the last one.
     if (bytes.length === 0) return true;
-    const form = this.#coded ? this.#forms.chunk(bytes) : this.#forms.plain(bytes);
-    if (this.#writer.write(form)) return true;
+    const wire = this.#ready ? this.#buffers.of(bytes) : chunkOf(bytes);
+    if (this.#writer.write(wire)) return true;
     this.#writer.whenReady(this.#onReady);
     return false;
   }

@@ -6,7 +6,8 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
 import { bind, type BindOptions, bracketed, localHost, type TlsPair } from "../tcp.ts";
-import { send, sendError, WireForms } from "./answer.ts";
+import { send, sendError } from "./answer.ts";
+import { ChunkedFormats, SharedBuffers } from "./coding.ts";
 import { RequestScope, toRequest } from "./request.ts";
 import type { HttpEnv } from "./service.ts";
 import { handshakeFault, ServerWebSocket } from "./websocket.ts";
@@ -85,7 +86,8 @@ export async function listen(
   const webSockets = new Set<ServerWebSocket>();
   /** How many requests of a connection wait for their turn. */
   const pipelined = new WeakMap<Socket, number>();
-  const forms = new WireForms();
+  const buffers = new SharedBuffers();
+  const formats = new ChunkedFormats();
   let active = 0;
   let stopped: Promise<void> | undefined;
   let onIdle = () => {};
@@ -115,16 +117,18 @@ export async function listen(
 
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
     if (stopped !== undefined) return sendError(outgoing, 503, STOPS, CLOSE);
-    const scope = new RequestScope(incoming.socket);
+    const scope = new RequestScope(incoming.socket, {
+      formats: incoming.httpVersion === "1.0" ? undefined : formats,
+    });
     outgoing.once("close", begin(scope));
     const response = await answer(incoming, scope);
     const writeTimeoutMs = options.writeTimeoutMs();
-    send(response, { incoming, outgoing, scope, log, forms, writeTimeoutMs });
+    send(response, { incoming, outgoing, scope, log, buffers, writeTimeoutMs });
   };
 
   const serveWebSocket = async (incoming: IncomingMessage, head: Uint8Array) => {
     const { socket } = incoming;
-    const scope = new RequestScope(socket, true);
+    const scope = new RequestScope(socket, { asksForWebSocket: true });
     const early = new EarlyBytes(socket, head);
     socket.once("close", begin(scope));
     const fault = handshakeFault(incoming);
@@ -136,7 +140,7 @@ export async function listen(
     const handlers = scope.webSocketOf(response);
     if (handlers === undefined) {
       const outgoing = lastAnswerTo(incoming);
-      return send(response, { incoming, outgoing, scope, log, forms, writeTimeoutMs });
+      return send(response, { incoming, outgoing, scope, log, buffers, writeTimeoutMs });
     }
     const init = { incoming, early: early.take(), writeTimeoutMs, log };
     const webSocket = new ServerWebSocket(init, handlers);

@@ -2,7 +2,9 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import type { FormatFactory } from "../../src/mux.ts";
 import { addressOf } from "../tcp.ts";
+import type { ChunkedFormats } from "./coding.ts";
 import type { HttpEnv, WebSocketHandlers } from "./service.ts";
 
 /**
@@ -84,18 +86,29 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffe
   }, { highWaterMark: 0 });
 }
 
+/** What a {@linkcode RequestScope} must know of its request. */
+export interface ScopeInit {
+  /** Formats in its transfer coding; none where there is no coding, before HTTP/1.1. */
+  readonly formats?: ChunkedFormats | undefined;
+  /** Whether it asks for a WebSocket. @default {false} */
+  readonly asksForWebSocket?: boolean;
+}
+
 /** What handlers learn of a request; the signal is made when it is first asked for. */
 export class RequestScope implements HttpEnvBindings {
   readonly remote: string;
   readonly upgrade: HttpEnvBindings["upgrade"];
   #controller: AbortController | undefined;
   #over = false;
+  readonly #formats: ChunkedFormats | undefined;
   #live: Body | undefined;
+  #isCoded = false;
   #webSocket: { readonly body: Body; readonly handlers: WebSocketHandlers } | undefined;
 
-  /** Of a request on a connection; `asksForWebSocket` tells what kind of request. */
-  constructor({ remoteAddress, remotePort }: Socket, asksForWebSocket = false) {
+  /** Of a request on a connection. */
+  constructor({ remoteAddress, remotePort }: Socket, { formats, asksForWebSocket }: ScopeInit) {
     this.remote = addressOf(remoteAddress, remotePort);
+    this.#formats = formats;
     this.upgrade = asksForWebSocket ? (handlers) => this.#upgrade(handlers) : undefined;
   }
 
@@ -107,9 +120,19 @@ export class RequestScope implements HttpEnvBindings {
     return this.#controller.signal;
   }
 
-  live(body: Body, headers: HeadersInit): Response {
+  live(body: Body, headers: HeadersInit, options: { readonly coded?: boolean } = {}): Response {
     this.#live = body;
+    this.#isCoded = options.coded ?? false;
     return new Response(body, { headers });
+  }
+
+  coded(format: FormatFactory): FormatFactory {
+    return this.#formats?.of(format) ?? format;
+  }
+
+  /** Whether the live body is in the answer's transfer coding already. */
+  get isCoded(): boolean {
+    return this.#isCoded;
   }
 
   /** Whether `body` is to go straight to the socket. */

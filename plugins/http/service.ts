@@ -1,6 +1,7 @@
 /** What the http plugin offers to others: routes on the one HTTP listener. */
 
 import type { Hono } from "hono";
+import type { FormatFactory } from "../../src/mux.ts";
 import { defineService, type Service } from "../../src/service.ts";
 
 /** Where a request came from, for handlers: `c.env.remote`. */
@@ -17,11 +18,21 @@ export interface HttpEnv {
     /**
      * An answer with status 200 whose body goes to the socket by the shortest way, without end or
      * for long: `return c.env.live(body, headers)`. The connection is the client's alone from then
-     * on: it closes where the body does, and is reset where the body fails; chunks are framed once for
-     * all who get them. A body of
-     * `Subscriber.mux` costs the least.
+     * on: it closes where the body does, and is reset where the body fails.
+     *
+     * A body of `Subscriber.mux` costs the least, and less still in a format that is
+     * {@linkcode coded} for this answer: say so then.
      */
-    live(body: ReadableStream<Uint8Array<ArrayBuffer>>, headers: HeadersInit): Response;
+    live(
+      body: ReadableStream<Uint8Array<ArrayBuffer>>,
+      headers: HeadersInit,
+      options?: { readonly coded?: boolean },
+    ): Response;
+    /**
+     * `format` in the transfer coding of this answer, so that viewers share what the coding makes of
+     * it. The same format gives the same one.
+     */
+    coded(format: FormatFactory): FormatFactory;
     /**
      * An answer that makes a WebSocket of the connection: `return upgrade({ open(socket) { … } })`;
      * undefined where the request doesn't ask for one. What is wrong with its handshake, and pages

@@ -5,7 +5,7 @@ import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.
 import { type HttpEnv, httpService } from "../http/service.ts";
 import { type Container, FLV, MP4, openView, type PlayOptions, playSchema } from "../play.ts";
 import { streamRoute } from "../stream_request.ts";
-import { messageFormat, WireBatches } from "./messages.ts";
+import { messageFormat } from "./messages.ts";
 import { playback } from "./playback.ts";
 
 /**
@@ -14,8 +14,8 @@ import { playback } from "./playback.ts";
  *
  * Binary messages are the bytes of the file one after the other, each of whole tags or fragments.
  * With MP4, the text message `{"type":"video/mp4; codecs=\"…\"}"}` comes first, and again whenever
- * the codecs or their configurations change: the next binary message begins with the initialization
- * segment of that type. The server closes with 1000 at the end of the stream, with 1008 where the
+ * the codecs or their configurations change: the next binary message is the initialization segment of
+ * that type. The server closes with 1000 at the end of the stream, with 1008 where the
  * viewer is put out, with 1001 where it stops itself. What cannot be played is refused by an HTTP
  * status, as without a WebSocket.
  *
@@ -29,18 +29,18 @@ const plugin: Plugin<PlayOptions> = definePlugin({
   run(context: PluginContext<PlayOptions>) {
     let options = context.options;
     const app = new Hono<HttpEnv>();
-    const watch = async (c: Context<HttpEnv>, type: string, served: Served) => {
+    const watch = async (c: Context<HttpEnv>, type: string, container: Container) => {
       const { upgrade } = c.env;
       if (upgrade === undefined) return c.notFound();
-      const view = await openView(c, context, { type, container: served.container, options });
+      const view = await openView(c, context, { type, container, options });
       if (view instanceof Response) return view;
-      return upgrade(playback({ view, batches: served.batches, log: context.log }));
+      return upgrade(playback({ view, log: context.log }));
     };
-    const flv = serve({ ...FLV, format: messageFormat(FLV.format) });
-    const mp4 = serve({
+    const flv: Container = { ...FLV, format: messageFormat(FLV.format) };
+    const mp4: Container = {
       ...MP4,
       format: messageFormat(MP4.format, (tracks) => JSON.stringify({ type: MP4.typeOf(tracks) })),
-    });
+    };
     app.get(streamRoute(FLV.extension), (c) => watch(c, "WS-FLV", flv));
     app.get(streamRoute(MP4.extension), (c) => watch(c, "WS-MP4", mp4));
     const http = context.use(httpService);
@@ -56,14 +56,3 @@ const plugin: Plugin<PlayOptions> = definePlugin({
 });
 
 export default plugin;
-
-/** A container as it is sent. */
-interface Served {
-  /** Its format is one of messages. */
-  readonly container: Container;
-  readonly batches: WireBatches;
-}
-
-function serve(container: Container): Served {
-  return { container, batches: new WireBatches() };
-}

@@ -5,14 +5,11 @@ import type { Logger } from "../../src/log.ts";
 import { type Pump, pump, type Sink } from "../../src/readable.ts";
 import type { WebSocketConnection, WebSocketHandlers } from "../http/service.ts";
 import type { View } from "../play.ts";
-import type { WireBatches } from "./messages.ts";
 
 /** What is played, and how. */
 export interface PlaybackInit {
   /** Its body is of batches of a `messageFormat`. */
   readonly view: View;
-  /** What goes over the wire, shared by the viewers. */
-  readonly batches: WireBatches;
   readonly log: Logger;
 }
 
@@ -35,23 +32,17 @@ export function playback(init: PlaybackInit): WebSocketHandlers {
 /** Sends batches to one viewer, without a promise or an object each. */
 class SocketSink implements Sink<Uint8Array> {
   readonly #socket: WebSocketConnection;
-  readonly #batches: WireBatches;
   readonly #log: Logger;
   readonly #onReady: () => void;
 
-  constructor(
-    socket: WebSocketConnection,
-    { batches, log }: PlaybackInit,
-    onReady: () => void,
-  ) {
+  constructor(socket: WebSocketConnection, { log }: PlaybackInit, onReady: () => void) {
     this.#socket = socket;
-    this.#batches = batches;
     this.#log = log;
     this.#onReady = onReady;
   }
 
   write(batch: Uint8Array): boolean {
-    if (this.#socket.writeFrames(this.#batches.of(batch))) return true;
+    if (this.#socket.writeFrames(batch)) return true;
     this.#socket.whenReady(this.#onReady);
     return false;
   }

@@ -1,14 +1,7 @@
 /** Frames as the server sends them, read back by a reader that is not the server's. */
 
-import { assert, assertEquals } from "@std/assert";
-import { concat } from "../../src/bytes.ts";
-import {
-  closeFrame,
-  frameHead,
-  joinBinary,
-  OPCODES,
-  webSocketFrame,
-} from "../../plugins/websocket_frames.ts";
+import { assertEquals } from "@std/assert";
+import { closeFrame, frameHead, OPCODES, webSocketFrame } from "../../plugins/websocket_frames.ts";
 import { serverFrames } from "../support/websocket.ts";
 
 const { binary, text, pong } = OPCODES;
@@ -44,37 +37,4 @@ Deno.test("closeFrame() cuts a reason that is too long, not in the middle of a c
   const { payload = bytes(0) } = frame ?? {};
   assertEquals([...payload.subarray(0, 2)], [0x03, 0xf3]);
   assertEquals(new TextDecoder().decode(payload.subarray(2)), "ä".repeat(61));
-});
-
-Deno.test("joinBinary() makes one message of binary ones in a row and leaves text in its place", () => {
-  const cases: [Uint8Array[], [number, number][]][] = [
-    [[], []],
-    [[webSocketFrame(binary, bytes(5))], [[binary, 5]]],
-    [[webSocketFrame(binary, bytes(5)), webSocketFrame(binary, bytes(3))], [[binary, 8]]],
-    [[webSocketFrame(text, "a"), webSocketFrame(binary, bytes(3))], [[text, 1], [binary, 3]]],
-    [
-      [
-        webSocketFrame(binary, bytes(100)),
-        webSocketFrame(binary, bytes(60)),
-        webSocketFrame(text, "new"),
-        webSocketFrame(binary, bytes(70_000)),
-        webSocketFrame(binary, bytes(0)),
-        webSocketFrame(binary, bytes(200)),
-      ],
-      [[binary, 160], [text, 3], [binary, 70_200]],
-    ],
-  ];
-  for (const [frames, expected] of cases) {
-    // As a view on something larger, as batches may be.
-    const padded = concat([bytes(3), ...frames]).subarray(3);
-    const joined = serverFrames(joinBinary(padded));
-    assertEquals(joined.map(({ opcode, payload }) => [opcode, payload.length]), expected);
-    const payloads = (all: Uint8Array) => concat(serverFrames(all).map(({ payload }) => payload));
-    assertEquals(payloads(joinBinary(padded)), payloads(padded));
-  }
-});
-
-Deno.test("joinBinary() copies nothing when there is one message", () => {
-  const frame = webSocketFrame(binary, bytes(9));
-  assert(joinBinary(frame) === frame);
 });
