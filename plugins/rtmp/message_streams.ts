@@ -5,15 +5,15 @@ import { type End, InvalidDataError, RefusedError, StreamTakenError } from "../.
 import { type AmfObject, type AmfValue, EcmaArray } from "../../src/formats/amf.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import type { MediaKind } from "../../src/stream.ts";
+import type { Connection } from "../connection.ts";
+import { StartDeadline } from "../start_deadline.ts";
 import { codecFilter } from "./capabilities.ts";
 import { errorMessage, resultMessage, UserControlEvent } from "./command.ts";
-import type { Connection } from "./connection.ts";
 import type { playFormats } from "./format.ts";
 import type { RtmpOptions } from "./options.ts";
 import { Playback } from "./playback.ts";
 import { Publication } from "./publication.ts";
 import type { Replies } from "./replies.ts";
-import { StartDeadline } from "./start_deadline.ts";
 import { streamPath, streamTarget } from "./target.ts";
 
 /** Most message streams of a connection; clients make one or two. */

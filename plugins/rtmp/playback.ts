@@ -6,8 +6,8 @@ import type { PluginContext } from "../../src/plugin.ts";
 import { type Pump, pump } from "../../src/readable.ts";
 import type { MediaKind } from "../../src/stream.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
+import type { Connection } from "../connection.ts";
 import type { CodecFilter } from "./capabilities.ts";
-import type { Connection } from "./connection.ts";
 import type { RtmpOptions } from "./options.ts";
 
 /** What a {@linkcode Playback} works with and whom it tells. */

@@ -1,9 +1,9 @@
 /** What a session says to its peer, in the words of RTMP 1.0 7.2. */
 
 import { type AmfInput, encodeAmf0 } from "../../src/formats/amf.ts";
+import type { Connection } from "../connection.ts";
 import { DEFAULT_CHUNK_SIZE, writeMessage } from "./chunk.ts";
 import { commandMessage, controlMessage, statusMessage } from "./command.ts";
-import type { Connection } from "./connection.ts";
 import { DATA_CHUNK_STREAM } from "./format.ts";
 import { MessageType, type OutgoingMessage } from "./message.ts";
 

@@ -5,8 +5,8 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { Tally } from "../../src/log.ts";
 import type { PluginContext } from "../../src/plugin.ts";
+import { Connection } from "../connection.ts";
 import { addressOf, bind, type BindOptions, localHost, readTlsPair, type TlsPair } from "../tcp.ts";
-import { Connection } from "./connection.ts";
 import { playFormats } from "./format.ts";
 import type { SessionHost } from "./message_streams.ts";
 import type { RtmpOptions } from "./options.ts";
@@ -132,7 +132,8 @@ export class RtmpServer {
         this.#host.warn("{peer} ended: {reason}", { peer, reason: error.message });
       });
     }
-    const port = await bind(server, listen);
+    const shared = this.#context.engine.isolates.count > 1;
+    const port = await bind(server, { ...listen, shared });
     server.on("error", (error) => {
       this.#warnings.add(() => log.warn("cannot accept a connection: {error}", { error }));
     });

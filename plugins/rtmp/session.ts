@@ -1,6 +1,7 @@
 /** One RTMP connection: handshake, protocol control and commands (RTMP 1.0 5 and 7). */
 
 import { InvalidDataError } from "../../src/errors.ts";
+import { type Connection, isDisconnect } from "../connection.ts";
 import { capabilitiesFor } from "./capabilities.ts";
 import { ChunkReader } from "./chunk.ts";
 import {
@@ -13,7 +14,6 @@ import {
   splitAggregate,
   UserControlEvent,
 } from "./command.ts";
-import { type Connection, isDisconnect } from "./connection.ts";
 import { ServerHandshake } from "./handshake.ts";
 import { MessageType, type RtmpMessage } from "./message.ts";
 import { MessageStreams, type SessionHost } from "./message_streams.ts";

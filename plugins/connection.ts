@@ -1,8 +1,10 @@
-/** The byte side of a session: reads, writes in order, and notices a peer that takes nothing. */
+/**
+ * The byte side of a session over TCP: reads, writes in order, and notices a peer that takes nothing.
+ */
 
 import type { Socket } from "node:net";
-import { concat } from "../../src/bytes.ts";
-import { SocketWriter } from "../../src/socket_writer.ts";
+import { concat } from "../src/bytes.ts";
+import { SocketWriter } from "../src/socket_writer.ts";
 
 /** Bytes that wait for a session that is busy, after which the peer is held up. */
 const MAX_UNREAD_BYTES = 65_536;
@@ -19,6 +21,8 @@ const MAX_REPLY_BYTES = 65_536;
  * and reading shows it.
  */
 export class Connection {
+  /** Settles when it is closed, by either side; also while nobody reads. */
+  readonly over: Promise<void>;
   readonly #socket: Socket;
   readonly #writer: SocketWriter;
   #unread: Uint8Array[] = [];
@@ -45,9 +49,12 @@ export class Connection {
     socket.on("data", (bytes) => this.#onData(bytes));
     socket.on("error", (error) => this.#error = error);
     socket.once("end", () => this.#onEnd());
-    socket.once("close", () => {
-      this.#writer.stop();
-      this.#onEnd();
+    this.over = new Promise((resolve) => {
+      socket.once("close", () => {
+        this.#writer.stop();
+        this.#onEnd();
+        resolve();
+      });
     });
   }
 
@@ -120,7 +127,8 @@ export class Connection {
 
   #onData(bytes: Uint8Array): void {
     if (this.#closed) return;
-    this.#unread.push(bytes);
+    // As a Buffer, which it is, its parts would be Buffers, too: their slice() makes no copy.
+    this.#unread.push(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
     this.#unreadBytes += bytes.length;
     if (this.#unreadBytes > MAX_UNREAD_BYTES) this.#socket.pause();
     this.#changed();
