@@ -1,0 +1,386 @@
+/** The segmenter: frames in, segments and their parts out. It knows neither timers nor HTTP. */
+
+import type { AudioConfig, VideoConfig } from "../../src/codecs/config.ts";
+import type { ChunkEnds } from "../../src/fmp4.ts";
+import type { MediaFrame } from "../../src/frame.ts";
+import type { FormatTracks } from "../../src/mux.ts";
+import type { Container } from "./container.ts";
+import { type Timing, timingOf, type TimingOptions } from "./timing.ts";
+
+/** The beginning of a segment. */
+export interface SegmentStart {
+  /** Its start on the stream's timeline, in µs. */
+  readonly startUs: number;
+  /** When it was made, in ms since 1970. */
+  readonly unixMs: number;
+  /** Whether it does not go on from the one before: another publisher, codec or timestamp. */
+  readonly discontinuity: boolean;
+  /** The tracks of its frames. */
+  readonly tracks: FormatTracks;
+  /** What comes before the media, the same object while it is the same; undefined without. */
+  readonly init: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** A part of a segment. */
+export interface SegmentPart {
+  /** Its bytes, of which its segment is made. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** How long it lasts, in µs. */
+  readonly durationUs: number;
+  /** Whether a decoder can start in it. */
+  readonly independent: boolean;
+}
+
+/** Takes what a {@linkcode Segmenter} makes, in this order: parts between start and end. */
+export interface SegmentSink {
+  /** Told once, before all others, what holds for all segments. */
+  onTiming(timing: Timing): void;
+  /** A segment begins; its first part follows at once. */
+  onSegment(start: SegmentStart): void;
+  /** A part of the segment that began last. */
+  onPart(part: SegmentPart): void;
+  /** The segment is complete. */
+  onSegmentEnd(durationUs: number): void;
+}
+
+/** What a {@linkcode Segmenter} works with. */
+export interface SegmenterInit extends TimingOptions {
+  readonly container: Container;
+  /** The time of 0 on the stream's timeline, in ms since 1970. */
+  readonly unixMs: number;
+  readonly sink: SegmentSink;
+}
+
+/** Where a stream breaks off. */
+interface Break {
+  /** Frames after this time are those of after the break. */
+  readonly afterUs: number;
+  readonly unixMs: number;
+}
+
+/** Which frames a part takes: all that there are, or those whose end is known. */
+type Takes = "all" | "ended";
+
+interface OpenSegment {
+  readonly startUs: number;
+  discontinuity: boolean;
+  /** Whether it begins with a keyframe; without video any frame is one. */
+  key: boolean;
+  /** Whether its first part is out, which settles its configurations. */
+  started: boolean;
+  bytes: number;
+  /** Kinds of its frames. */
+  readonly kinds: Set<MediaFrame["kind"]>;
+}
+
+/** Longest that the first segment waits for a keyframe, in µs. */
+const MAX_FIRST_US = 10_000_000;
+/** How much too early a keyframe may be, in µs: some clocks count whole ms, some encoders frames. */
+const KEY_SLACK_US = 50_000;
+/**
+ * How much longer than the target a segment may be, in µs, as durations are rounded to seconds
+ * (6.2.1): until it is cut where there is no keyframe, and at most.
+ */
+const SOFT_EXCESS_US = 200_000;
+const HARD_EXCESS_US = 450_000;
+/** How long audio waits for video that is late, in µs, before it cuts parts without it. */
+const HOLD_US = 500_000;
+/** A track without a frame for so long, in µs, is none of the next segment's. */
+const VANISHED_US = 10_000_000;
+/** Most bytes of a segment before it is cut anywhere: some seconds at 50 Mbit/s. */
+export const MAX_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** The least duration of a part, in µs: one without would be none. */
+const MIN_PART_US = 1000;
+
+/**
+ * Cuts frames into segments, and these into parts.
+ *
+ * Segments begin at keyframes, unless the target duration allows no wait for one. The first segment
+ * is held back until it is complete: it shows what target durations suit the stream, which may not
+ * change later. Parts are cut where they come nearest to what was promised; where frames come at
+ * odd times, a part says the nearest duration that it may, and the next one makes up for it.
+ */
+export class Segmenter {
+  readonly #init: SegmenterInit;
+  readonly #container: Container;
+  readonly #sink: SegmentSink;
+  readonly #carried = new WeakMap<VideoConfig | AudioConfig, boolean>();
+  /** Frames of the first segment while that is not complete. */
+  #first: MediaFrame[] | undefined = [];
+  #firstBytes = 0;
+  #firstHasVideo = false;
+  #timing: Timing | undefined;
+  #open: OpenSegment | undefined;
+  /** Frames that are in no part yet. */
+  #pending: MediaFrame[] = [];
+  #video: VideoConfig | undefined;
+  #audio: AudioConfig | undefined;
+  readonly #newestUs = { video: -Infinity, audio: -Infinity };
+  /** Where the parts so far end by their durations; where frames are at odd times, not the frames. */
+  #partsEndUs = 0;
+  #endUs: number | undefined;
+  #unixMs: number;
+  #break: Break | undefined;
+  #discontinuity = false;
+  #sequence = 0;
+  #initTracks: FormatTracks | undefined;
+  #initBytes: Uint8Array<ArrayBuffer> | undefined;
+
+  /** A segmenter of a stream that begins with its next frame. */
+  constructor(init: SegmenterInit) {
+    this.#init = init;
+    this.#container = init.container;
+    this.#sink = init.sink;
+    this.#unixMs = init.unixMs;
+  }
+
+  /**
+   * Takes the next frame of the stream.
+   *
+   * @throws {InvalidDataError} If the container can't carry it as it is malformed.
+   */
+  push(frame: MediaFrame): void {
+    if (!this.#carries(frame.config)) return;
+    const timing = this.#timing;
+    if (timing === undefined) this.#learn(frame);
+    else this.#take(frame, timing);
+  }
+
+  /** Makes frames after `afterUs` begin a segment with a discontinuity; 0 is now at `unixMs`. */
+  breakAfter(afterUs: number, unixMs: number): void {
+    this.#break = { afterUs, unixMs };
+  }
+
+  /** Completes what is there: no frame comes any more. */
+  finish(): void {
+    const last = this.#first?.at(-1);
+    if (last !== undefined) this.#settle(last.dts);
+    const timing = this.#timing;
+    if (timing !== undefined) this.#endSegment(this.#naturalEnd(timing), timing, "all");
+  }
+
+  #carries(config: VideoConfig | AudioConfig): boolean {
+    let carried = this.#carried.get(config);
+    if (carried === undefined) {
+      carried = this.#container.carries(config);
+      this.#carried.set(config, carried);
+    }
+    return carried;
+  }
+
+  /** Gathers the frames of the first segment. */
+  #learn(frame: MediaFrame): void {
+    const frames = this.#first ?? [];
+    const [first] = frames;
+    if (first !== undefined && this.#endsFirst(frame, first)) {
+      this.#settle(frame.dts);
+      return this.push(frame);
+    }
+    frames.push(frame);
+    this.#firstBytes += frame.data.length;
+    this.#firstHasVideo ||= frame.kind === "video";
+  }
+
+  #endsFirst(frame: MediaFrame, first: MediaFrame): boolean {
+    const { segmentUs } = this.#init;
+    const elapsedUs = frame.dts - first.dts;
+    const leads = frame.kind === "video" || !this.#firstHasVideo;
+    if (leads && frame.key && elapsedUs >= segmentUs - KEY_SLACK_US) return true;
+    if (elapsedUs >= this.#maxFirstUs || this.#firstBytes > MAX_SEGMENT_BYTES) return true;
+    if (this.#isBroken(frame.dts)) return true;
+    const same = this.#first?.findLast(({ kind }) => kind === frame.kind);
+    return same !== undefined && same.config !== frame.config;
+  }
+
+  get #maxFirstUs(): number {
+    const { targetSeconds, segmentUs } = this.#init;
+    return targetSeconds > 0 ? targetSeconds * 1e6 : Math.max(MAX_FIRST_US, segmentUs);
+  }
+
+  /** Takes the timing from the first segment, which ends at `endUs`, and makes it. */
+  #settle(endUs: number): void {
+    const frames = this.#first ?? [];
+    const startUs = frames[0]?.dts ?? 0;
+    const timing = timingOf(frames, Math.min(endUs, startUs + this.#maxFirstUs), this.#init);
+    this.#timing = timing;
+    this.#first = undefined;
+    this.#sink.onTiming(timing);
+    for (const frame of frames) this.#take(frame, timing);
+  }
+
+  #take(frame: MediaFrame, timing: Timing): void {
+    const { kind, dts } = frame;
+    const before = this.#open;
+    if (before !== undefined) {
+      // What is cut now may have the new configuration, as it has no frame of its kind.
+      if (!this.#isBroken(dts) && !this.#changes(frame, before)) this.#adopt(frame, before);
+      this.#cutBefore(frame, before, timing);
+    }
+    const open = this.#open ??= this.#begin(frame);
+    this.#adopt(frame, open);
+    if (kind === "video" && !open.started && !open.kinds.has("video")) open.key = frame.key;
+    open.kinds.add(kind);
+    open.bytes += frame.data.length;
+    this.#newestUs[kind] = Math.max(this.#newestUs[kind], dts);
+    this.#pending.push(frame);
+  }
+
+  /** Makes the configuration of `frame` that of a segment. */
+  #adopt({ kind, config }: MediaFrame, open: OpenSegment): void {
+    const known = kind === "video" ? this.#video : this.#audio;
+    if (known !== config && this.#initTracks !== undefined) open.discontinuity = true;
+    if (config.kind === "video") this.#video = config;
+    else this.#audio = config;
+  }
+
+  #begin(frame: MediaFrame): OpenSegment {
+    const startUs = this.#endUs ?? frame.dts;
+    this.#partsEndUs = startUs;
+    const discontinuity = this.#discontinuity;
+    this.#discontinuity = false;
+    return {
+      startUs,
+      discontinuity,
+      key: frame.kind === "video" ? frame.key : this.#video === undefined,
+      started: false,
+      bytes: 0,
+      kinds: new Set(this.#pending.map(({ kind }) => kind)),
+    };
+  }
+
+  /** Ends the part or the segment before `frame`, if one of them ends there. */
+  #cutBefore(frame: MediaFrame, open: OpenSegment, timing: Timing): void {
+    const { kind, dts } = frame;
+    const elapsedUs = dts - open.startUs;
+    const targetUs = timing.targetSeconds * 1e6;
+    if (elapsedUs > targetUs + HARD_EXCESS_US) {
+      // A pause, or an end that has been missed: no segment may be so long.
+      this.#endSegment(this.#naturalEnd(timing), timing, "all");
+      this.#breakOff(dts);
+      this.#endUs = dts;
+      return;
+    }
+    if (this.#isBroken(dts) || this.#changes(frame, open)) {
+      this.#endSegment(Math.max(dts, this.#naturalEnd(timing)), timing, "all");
+      return this.#breakOff(dts);
+    }
+    const leads = kind === "video" || this.#video === undefined;
+    if (!leads && dts - this.#newestUs.video < HOLD_US) {
+      if (elapsedUs > targetUs + 2 * SOFT_EXCESS_US) this.#endSegment(dts, timing, "ended");
+      return;
+    }
+    const isDue = elapsedUs >= timing.segmentUs - KEY_SLACK_US || (!open.key && open.started);
+    if (leads && frame.key && isDue) return this.#endSegment(dts, timing, "ended");
+    const isFull = open.bytes > MAX_SEGMENT_BYTES;
+    if (isFull || elapsedUs + timing.frameUs > targetUs + SOFT_EXCESS_US) {
+      return this.#endSegment(dts, timing, "ended");
+    }
+    if (dts - this.#partsEndUs >= timing.partUs) this.#endPart(dts, timing, "ended");
+  }
+
+  /** Whether the stream has broken off before `dts`. */
+  #isBroken(dts: number): boolean {
+    return this.#break !== undefined && dts > this.#break.afterUs;
+  }
+
+  /** Lets the next segment, which has the frame at `dts`, begin with a discontinuity. */
+  #breakOff(dts: number): void {
+    this.#discontinuity = true;
+    if (this.#break === undefined || !this.#isBroken(dts)) return;
+    // Dates never go back.
+    this.#unixMs = Math.max(this.#unixMs, this.#break.unixMs);
+    this.#break = undefined;
+  }
+
+  /** Whether `frame` does not go with the configurations of the segment. */
+  #changes({ kind, config }: MediaFrame, open: OpenSegment): boolean {
+    const known = kind === "video" ? this.#video : this.#audio;
+    return config !== known && (open.started || open.kinds.has(kind));
+  }
+
+  /** Where the frames so far end if the last one lasts as long as others, and the segment may. */
+  #naturalEnd({ frameUs, targetSeconds }: Timing): number {
+    const { video, audio } = this.#newestUs;
+    const endUs = this.#video === undefined
+      ? audio + frameUs
+      : Math.max(video + frameUs, this.#audio === undefined ? -Infinity : audio);
+    const startUs = this.#open?.startUs ?? 0;
+    return Math.min(endUs, startUs + targetSeconds * 1e6 + HARD_EXCESS_US);
+  }
+
+  #endSegment(endUs: number, timing: Timing, frames: Takes): void {
+    const open = this.#open;
+    if (open === undefined) return;
+    const end = Math.max(endUs, this.#partsEndUs + MIN_PART_US);
+    this.#endPart(end, timing, frames);
+    this.#open = undefined;
+    this.#endUs = end;
+    if (open.started) this.#sink.onSegmentEnd(end - open.startUs);
+    this.#forgetVanished(end);
+  }
+
+  /** Leaves out of the segments to come what has had no frame for long: players would wait for it. */
+  #forgetVanished(nowUs: number): void {
+    const { video, audio } = this.#newestUs;
+    const videoIsGone = this.#video !== undefined && nowUs - video > VANISHED_US;
+    const audioIsGone = this.#audio !== undefined && nowUs - audio > VANISHED_US;
+    if (videoIsGone === audioIsGone) return;
+    if (videoIsGone) this.#video = undefined;
+    else this.#audio = undefined;
+    this.#discontinuity = true;
+  }
+
+  /** Makes a part of the frames that are there, which the next ones follow at `endUs`. */
+  #endPart(endUs: number, timing: Timing, takes: Takes): void {
+    const open = this.#open;
+    const held = takes === "all" ? undefined : this.#heldBack(endUs);
+    const frames = held ? this.#pending.filter((frame) => frame !== held) : this.#pending;
+    if (open === undefined || frames.length === 0) return;
+    this.#pending = held ? [held] : [];
+    const tracks = { video: this.#video, audio: this.#audio };
+    const startsSegment = !open.started;
+    if (startsSegment) this.#start(open, tracks);
+    const bytes = this.#container.part({
+      frames,
+      tracks,
+      ends: this.#endsOf(frames, endUs, held),
+      sequence: ++this.#sequence,
+      startsSegment,
+    });
+    const durationUs = Math.min(endUs - this.#partsEndUs, timing.partTargetUs ?? Infinity);
+    this.#partsEndUs += durationUs;
+    const independent = tracks.video === undefined ||
+      frames.some(({ kind, key }) => kind === "video" && key);
+    this.#sink.onPart({ bytes, durationUs, independent });
+  }
+
+  /**
+   * The newest frame of audio beside video: the next part has it, when its end is known, so that
+   * samples join without gap or overlap.
+   */
+  #heldBack(endUs: number): MediaFrame | undefined {
+    if (this.#video === undefined || !this.#container.hasDurations) return undefined;
+    const newest = this.#pending.findLast(({ kind }) => kind === "audio");
+    const isAlone = this.#pending.length === 1;
+    return newest === undefined || isAlone || endUs - newest.dts > HOLD_US ? undefined : newest;
+  }
+
+  #endsOf(frames: readonly MediaFrame[], endUs: number, held: MediaFrame | undefined): ChunkEnds {
+    if (this.#video === undefined) return { audio: endUs };
+    const lastVideo = frames.findLast(({ kind }) => kind === "video");
+    const hasEnd = lastVideo !== undefined && endUs > lastVideo.dts;
+    return { ...(hasEnd && { video: endUs }), ...(held && { audio: held.dts }) };
+  }
+
+  #start(open: OpenSegment, tracks: FormatTracks): void {
+    open.started = true;
+    const known = this.#initTracks;
+    if (known?.video !== tracks.video || known?.audio !== tracks.audio) {
+      this.#initTracks = tracks;
+      this.#initBytes = this.#container.init(tracks);
+    }
+    const { startUs, discontinuity } = open;
+    const unixMs = this.#unixMs + startUs / 1000;
+    this.#sink.onSegment({ startUs, unixMs, discontinuity, tracks, init: this.#initBytes });
+  }
+}
