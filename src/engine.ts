@@ -1,15 +1,11 @@
 /** The engine: all streams, and the ways in and out. */
 
-import {
-  type End,
-  EndedError,
-  RefusedError,
-  StreamNotFoundError,
-  StreamTakenError,
-} from "./errors.ts";
+import { type End, EndedError, StreamNotFoundError, StreamTakenError } from "./errors.ts";
 import { Events } from "./events.ts";
+import { type Guard, type GuardOptions, type GuardRequest, Guards } from "./guards.ts";
 import { type Isolates, SoleIsolate } from "./isolates.ts";
 import { defaultLogger, type Logger, Tally } from "./log.ts";
+import { Waiting } from "./waiting.ts";
 import { type EngineConfig, type EngineOptions, engineOptions } from "./options.ts";
 import { parseTarget } from "./path.ts";
 import { Publisher, type PublishOptions } from "./publisher.ts";
@@ -56,46 +52,6 @@ export interface EngineEvents {
   }>;
 }
 
-/** What a guard decides on. */
-export interface GuardRequest {
-  /** What is asked for. */
-  readonly action: "publish" | "subscribe";
-  /** Path of the stream. */
-  readonly path: string;
-  /** Arguments that came with the path, such as a token. */
-  readonly args: URLSearchParams;
-  /** Protocol or kind of the peer. */
-  readonly type: string;
-  /** Who asks, such as the remote address. */
-  readonly id: string;
-}
-
-/**
- * Lets a request pass, or refuses it by throwing a {@linkcode RefusedError}. Any other error
- * refuses it too, with a reason that tells the peer nothing.
- */
-export type Guard = (request: GuardRequest) => void | Promise<void>;
-
-/** When a guard is asked, and until when. */
-export interface GuardOptions {
-  /** Guards of lower order are asked first; equal ones in the order of adding. @default {0} */
-  readonly order?: number;
-  /** Removes the guard. */
-  readonly signal?: AbortSignal;
-}
-
-interface GuardEntry {
-  readonly action: GuardRequest["action"];
-  readonly guard: Guard;
-  readonly order: number;
-}
-
-/** Somebody who waits for a stream that is not there. */
-interface Waiter {
-  resolve(stream: Stream): void;
-  reject(error: unknown): void;
-}
-
 /** How long one who does not wait for publishers waits for a stream that another isolate has. */
 const REPLICA_MS = 5000;
 
@@ -126,12 +82,11 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   readonly isolates: Isolates;
   readonly #log: Logger;
   readonly #streams = new Map<string, Stream>();
-  readonly #waiters = new Map<string, Set<Waiter>>();
-  readonly #guards = new Set<GuardEntry>();
+  readonly #waiting: Waiting<Stream>;
+  readonly #guards: Guards;
   readonly #subscribers = new Map<number, Subscriber>();
   readonly #host: StreamHost;
   readonly #chatter: Tally;
-  readonly #refusals: Tally;
   #options: EngineOptions;
   #nextSubscriber: number;
   #closed = false;
@@ -152,7 +107,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
       LINES,
       (count) => log.info("{count} more subscribers came or left or tracks changed", { count }),
     );
-    this.#refusals = new Tally(LINES, (count) => log.warn("{count} more refused", { count }));
+    this.#guards = new Guards(log);
+    this.#waiting = new Waiting((path) => this.isolates.forget(path));
     const options = () => this.#options;
     this.#host = {
       log,
@@ -206,10 +162,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
 
   /** Asks `guard` before each publisher or subscriber is let in. */
   addGuard(action: GuardRequest["action"], guard: Guard, options: GuardOptions = {}): void {
-    const entry = { action, guard, order: options.order ?? 0 };
-    if (options.signal?.aborted) return;
-    this.#guards.add(entry);
-    options.signal?.addEventListener("abort", () => this.#guards.delete(entry), { once: true });
+    this.#guards.add(action, guard, options);
   }
 
   /**
@@ -227,7 +180,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     const { path, args } = parseTarget(target);
     const { type, id = "local", takeOver = false } = options;
     this.#refuseTaken(path, takeOver);
-    await this.#ask("publish", path, args, options);
+    this.#refuseClosed();
+    await this.#guards.ask("publish", { path, args }, options);
     this.#refuseStopped(options);
     this.#refuseTaken(path, takeOver);
     const holder = { type, id, since: new Date() };
@@ -262,7 +216,6 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   /** Makes a publisher the one that writes `path`. */
   #attach(path: string, options: PublishOptions): Publisher {
     let stream = this.#streams.get(path);
-    const waiting = stream === undefined ? this.#waiters.get(path) : undefined;
     if (stream === undefined) {
       stream = new Stream(path, this.#host);
       this.#streams.set(path, stream);
@@ -275,8 +228,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
       if (stream.state === "waiting" && !stream.replica) this.isolates.release(path, "waiting");
     });
     stream.attach(publisher);
-    this.#waiters.delete(path);
-    for (const waiter of waiting ?? []) waiter.resolve(stream);
+    this.#waiting.resolve(path, stream);
     return publisher;
   }
 
@@ -290,7 +242,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     }
     this.isolates.release(path, "ended");
     // Who publishes is not told of others.
-    if (this.#waiters.has(path)) this.isolates.demand(path).catch(() => {});
+    if (this.#waiting.has(path)) this.isolates.demand(path).catch(() => {});
   }
 
   /**
@@ -305,7 +257,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
     const { path, args } = parseTarget(target);
     const { signal } = options;
-    await this.#ask("subscribe", path, args, options);
+    this.#refuseClosed();
+    await this.#guards.ask("subscribe", { path, args }, options);
     this.#refuseStopped(options);
     const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
     signal?.throwIfAborted();
@@ -353,8 +306,8 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     target: string,
     peer: { readonly type: string; readonly id?: string },
   ): Promise<void> {
-    const { path, args } = parseTarget(target);
-    await this.#ask("subscribe", path, args, peer);
+    this.#refuseClosed();
+    await this.#guards.ask("subscribe", parseTarget(target), peer);
   }
 
   /** Ends all streams in good order and refuses new ones. Idempotent. */
@@ -364,9 +317,9 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
       stream.close("the server stops", "shutdown");
     }
     const error = new EndedError("engine", { code: "shutdown", detail: "it is closed" });
-    for (const path of [...this.#waiters.keys()]) this.#rejectWaiters(path, error);
+    for (const path of this.#waiting.paths) this.#waiting.reject(path, error);
     this.#chatter.flush();
-    this.#refusals.flush();
+    this.#guards.flush();
     return Promise.resolve();
   }
 
@@ -394,88 +347,25 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
   /** Whether somebody here watches `path` or waits for it. */
   wants(path: string): boolean {
     const subscribers = this.#streams.get(path)?.subscribers ?? [];
-    return this.#waiters.has(path) || [...subscribers].some(({ replica }) => !replica);
+    return this.#waiting.has(path) || [...subscribers].some(({ replica }) => !replica);
   }
 
   /** Waits for a publisher of `path`, and asks for one. */
   async #demand(path: string, args: URLSearchParams, signal?: AbortSignal): Promise<Stream> {
     const seconds = this.#options.OnDemandPublishTimeout;
-    const first = !this.#waiters.has(path);
-    const found = this.#await(path, seconds, signal);
+    const missing = () => new StreamNotFoundError(path, seconds);
+    const first = !this.#waiting.has(path);
+    const timeoutMs = seconds === 0 ? REPLICA_MS : seconds * 1000;
+    const found = this.#waiting.wait(path, { timeoutMs, onTimeout: missing, signal });
     // Those who come next find it waiting, and need not ask.
     if (!first) return await found;
     const ask = async () => {
-      if (await this.isolates.demand(path) !== "unknown" || !this.#waiters.has(path)) return;
-      if (seconds === 0) this.#rejectWaiters(path, new StreamNotFoundError(path, seconds));
+      if (await this.isolates.demand(path) !== "unknown" || !this.#waiting.has(path)) return;
+      if (seconds === 0) this.#waiting.reject(path, missing());
       else this.dispatchEvent(new CustomEvent("ondemand", { detail: { path, args } }));
     };
-    ask().catch((error) => this.#rejectWaiters(path, error));
+    ask().catch((error) => this.#waiting.reject(path, error));
     return await found;
-  }
-
-  #await(path: string, seconds: number, signal?: AbortSignal): Promise<Stream> {
-    return new Promise((resolve, reject) => {
-      const waiters = this.#waiters.get(path) ?? new Set();
-      const leave = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
-        waiters.delete(waiter);
-        if (waiters.size > 0 || this.#waiters.get(path) !== waiters) return;
-        this.#waiters.delete(path);
-        this.isolates.forget(path);
-      };
-      const waiter: Waiter = {
-        resolve: (stream) => {
-          leave();
-          resolve(stream);
-        },
-        reject: (error) => {
-          leave();
-          reject(error);
-        },
-      };
-      const onAbort = () => waiter.reject(signal?.reason);
-      const timer = setTimeout(
-        () => waiter.reject(new StreamNotFoundError(path, seconds)),
-        seconds === 0 ? REPLICA_MS : seconds * 1000,
-      );
-      this.#waiters.set(path, waiters.add(waiter));
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
-  }
-
-  #rejectWaiters(path: string, error: Error): void {
-    for (const waiter of [...this.#waiters.get(path) ?? []]) waiter.reject(error);
-  }
-
-  async #ask(
-    action: GuardRequest["action"],
-    path: string,
-    args: URLSearchParams,
-    peer: { readonly type: string; readonly id?: string },
-  ): Promise<void> {
-    this.#refuseClosed();
-    const { type, id = "local" } = peer;
-    const entries = [...this.#guards].filter((entry) => entry.action === action)
-      .sort((a, b) => a.order - b.order);
-    for (const { guard } of entries) {
-      try {
-        await guard({ action, path, args, type, id });
-      } catch (error) {
-        const known = error instanceof RefusedError;
-        const reason = known ? error.reason : "it could not be checked";
-        this.#refusals.add(() =>
-          this.#log.warn("{path}: {action} by {type} {id} refused: {reason}", {
-            path,
-            action,
-            type,
-            id,
-            reason: known ? reason : `a guard failed: ${error}`,
-          })
-        );
-        throw known ? error : new RefusedError(reason, { cause: error });
-      }
-    }
   }
 
   #onTrack(stream: Stream, track: Track): void {

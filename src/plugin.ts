@@ -10,7 +10,8 @@ import {
   type Section,
   validateSection,
 } from "./config.ts";
-import type { Engine, EngineEvents, Guard, GuardOptions, GuardRequest } from "./engine.ts";
+import type { Engine, EngineEvents } from "./engine.ts";
+import type { Guard, GuardOptions, GuardRequest } from "./guards.ts";
 import { defaultLogger, type Logger } from "./log.ts";
 import type { Publisher, PublishOptions } from "./publisher.ts";
 import type { Service } from "./service.ts";

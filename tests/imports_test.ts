@@ -18,6 +18,8 @@ const LAYERS: readonly (readonly string[])[] = [
     "wake_list",
     "write_watch",
     "socket_writer",
+    "waiting",
+    "guards",
   ],
   ["bytes", "bits"],
   ["codecs/"],
