@@ -13,6 +13,7 @@ export * from "./src/config.ts";
 export { type Cursor, type ReadMode, type ReadOptions } from "./src/cursor.ts";
 export * from "./src/engine.ts";
 export * from "./src/errors.ts";
+export { FLUSH_INTERVALS_MS } from "./src/flush.ts";
 export * from "./src/flv.ts";
 export * from "./src/flv_ingest.ts";
 export * from "./src/frame.ts";

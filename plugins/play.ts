@@ -2,13 +2,13 @@
 
 import type { Context } from "hono";
 import { z } from "zod";
+import { MAX_FLUSH_MS } from "../src/flush.ts";
 import { flvFormat } from "../src/flv.ts";
 import { fmp4, mimeTypeOf } from "../src/fmp4.ts";
 import type { FormatFactory, FormatTracks } from "../src/mux.ts";
 import type { PluginContext } from "../src/plugin.ts";
 import type { Stream } from "../src/stream.ts";
 import type { Subscriber } from "../src/subscriber.ts";
-import { MAX_FLUSH_MS, parseFlush, roundFlush } from "./flush.ts";
 import type { HttpEnv } from "./http/service.ts";
 import { refuse, refuseFor, type StreamTarget, targetOf } from "./stream_request.ts";
 
@@ -86,7 +86,6 @@ export interface View {
 
 /** What a viewer asks for. */
 interface Choice {
-  readonly flushMs: number;
   readonly video: boolean;
   readonly audio: boolean;
 }
@@ -128,7 +127,7 @@ export async function openView(
   let choice: Choice;
   try {
     target = targetOf(c, container.extension);
-    choice = choiceOf(target.args, options);
+    choice = choiceOf(target.args);
   } catch (error) {
     if (error instanceof TypeError) return refuse(c, 400, error.message);
     throw error;
@@ -141,7 +140,8 @@ export async function openView(
     return c.body(null, 200, { "Content-Type": container.mimeType, ...HEADERS });
   }
   const { remote, signal } = c.env;
-  const { video, audio, flushMs } = choice;
+  const { video, audio } = choice;
+  const { Flush: flushMs } = options;
   try {
     // Whatever becomes of it, it ends with the request.
     const subscriber = await subscribe(target.target, { type, id: remote, signal, video, audio });
@@ -175,12 +175,11 @@ function missingKind(tracks: FormatTracks, { video, audio }: Choice): string | u
   return tracks[kind] === undefined ? kind : undefined;
 }
 
-function choiceOf(args: URLSearchParams, options: PlayOptions): Choice {
-  const flush = args.get("flush");
+function choiceOf(args: URLSearchParams): Choice {
   const video = parseSwitch("video", args);
   const audio = parseSwitch("audio", args);
   if (!video && !audio) throw new TypeError("Cannot play neither video nor audio");
-  return { flushMs: flush === null ? roundFlush(options.Flush) : parseFlush(flush), video, audio };
+  return { video, audio };
 }
 
 function parseSwitch(name: string, args: URLSearchParams): boolean {

@@ -8,6 +8,7 @@ import {
   StreamNotFoundError,
   StreamTakenError,
 } from "../src/errors.ts";
+import { flushOf } from "../src/flush.ts";
 import { parseTarget } from "../src/path.ts";
 import type { HttpEnv } from "./http/service.ts";
 
@@ -25,7 +26,7 @@ export interface StreamTarget {
  * The stream that the address `/{path}.flv?…` of a request names, with any other `extension` as with
  * `.flv`.
  *
- * @throws {TypeError} If it is no stream path.
+ * @throws {TypeError} If it is no stream path, or its argument `flush` is wrong.
  */
 export function targetOf(c: Context<HttpEnv>, extension: string): StreamTarget {
   const name = (c.req.param("path") ?? "").slice(0, -extension.length);
@@ -35,7 +36,10 @@ export function targetOf(c: Context<HttpEnv>, extension: string): StreamTarget {
   const { url } = c.req;
   const mark = url.indexOf("?");
   const target = name + (mark < 0 ? "" : url.slice(mark));
-  return { target, ...parseTarget(target) };
+  const { path, args } = parseTarget(target);
+  // The engine refuses a wrong one as well, but later.
+  flushOf(args);
+  return { target, path, args };
 }
 
 /** The route of streams' addresses that end in `extension`, such as `.flv`. */

@@ -6,6 +6,7 @@ import { type Guard, type GuardOptions, type GuardRequest, Guards } from "./guar
 import { type Isolates, SoleIsolate } from "./isolates.ts";
 import { defaultLogger, type Logger, Tally } from "./log.ts";
 import { Waiting } from "./waiting.ts";
+import { flushOf } from "./flush.ts";
 import { type EngineConfig, type EngineOptions, engineOptions } from "./options.ts";
 import { parseTarget } from "./path.ts";
 import { Publisher, type PublishOptions } from "./publisher.ts";
@@ -173,18 +174,18 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    *
    * @throws {StreamTakenError} If the path has a live publisher.
    * @throws {RefusedError} If a guard refuses.
-   * @throws {TypeError} If the path is not a stream path.
+   * @throws {TypeError} If the path is not a stream path, or its argument `flush` not from 0 to 1000.
    * @throws {EndedError} If the engine is closed.
    */
   async publish(target: string, options: PublishOptions): Promise<Publisher> {
     const { path, args } = parseTarget(target);
-    const { type, id = "local", takeOver = false } = options;
+    const { type, id = "local", takeOver = false, flushMs = flushOf(args) } = options;
     this.#refuseTaken(path, takeOver);
     this.#refuseClosed();
     await this.#guards.ask("publish", { path, args }, options);
     this.#refuseStopped(options);
     this.#refuseTaken(path, takeOver);
-    const holder = { type, id, since: new Date() };
+    const holder = { type, id, since: new Date(), flushMs };
     return await this.isolates.claim(path, { holder, takeOver }, () => {
       try {
         this.#refuseStopped(options);
@@ -192,7 +193,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
         this.#unclaim(path);
         throw error;
       }
-      const publisher = this.#attach(path, options);
+      const publisher = this.#attach(path, { ...options, flushMs });
       const { stream } = publisher;
       this.#log.info("{path}: published by {type} {id}", { path, type, id });
       this.dispatchEvent(new CustomEvent("publish", { detail: { stream, publisher } }));
@@ -251,19 +252,19 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    *
    * @throws {StreamNotFoundError} If nobody publishes it within `OnDemandPublishTimeout`.
    * @throws {RefusedError} If a guard refuses.
-   * @throws {TypeError} If the path is not a stream path.
+   * @throws {TypeError} If the path is not a stream path, or its argument `flush` not from 0 to 1000.
    * @throws {EndedError} If the engine is closed.
    */
   async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
     const { path, args } = parseTarget(target);
-    const { signal } = options;
+    const { signal, flushMs = flushOf(args) } = options;
     this.#refuseClosed();
     await this.#guards.ask("subscribe", { path, args }, options);
     this.#refuseStopped(options);
     const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
     signal?.throwIfAborted();
     if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
-    const subscriber = this.#enter(stream, options);
+    const subscriber = this.#enter(stream, { ...options, flushMs });
     const { type, id } = subscriber;
     this.#chatter.add(() =>
       this.#log.info("{path}: {type} subscriber {id} came", { path, type, id })

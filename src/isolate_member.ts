@@ -144,7 +144,7 @@ export class IsolateMember implements Isolates {
     this.#claims.delete(path);
     const engine = this.#engine;
     const stream = engine?.getStream(path);
-    const { type, id } = holder;
+    const { type, id, flushMs } = holder;
     const replaced: End = { code: "replaced", detail: `replaced by ${type} ${id}` };
     // What comes now gets where it is wanted by other ways.
     for (const { feed } of this.#feeds) if (feed.stream === stream) feed.close(replaced);
@@ -159,6 +159,7 @@ export class IsolateMember implements Isolates {
     const publisher = engine.repeat(path, {
       type,
       id,
+      flushMs,
       // It ends where it is published, or when nobody here watches.
       publishTimeout: Infinity,
       autoCloseDelay: 0,

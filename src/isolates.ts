@@ -8,6 +8,8 @@ export interface Holder {
   readonly id: string;
   /** When it began. */
   readonly since: Date;
+  /** How long frames of its stream are gathered, in ms, if it says. */
+  readonly flushMs?: number | undefined;
 }
 
 /** What one who wants to publish says of that. */

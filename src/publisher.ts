@@ -20,6 +20,11 @@ export interface PublishOptions {
   readonly reconnectTimeout?: number;
   /** Seconds after the last subscriber's leave, −1 for never. @default {the engine's} */
   readonly autoCloseDelay?: number;
+  /**
+   * How long frames of its stream are gathered before they go out together to viewers who don't say
+   * otherwise, in ms. @default {the argument `flush` of its address, else as the viewer's plugin says}
+   */
+  readonly flushMs?: number | undefined;
   /** Ends the publisher in good order. */
   readonly signal?: AbortSignal | undefined;
   /**

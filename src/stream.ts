@@ -91,6 +91,7 @@ export class Stream {
   #resolveClosed: (end: End) => void = () => {};
   #publisher: Publisher | undefined;
   #replica = false;
+  #flushMs: number | undefined;
   #end: End | undefined;
   #droppedBefore = 0;
   /** The newest publisher's, which also counts while the stream waits for it to come back. */
@@ -123,6 +124,11 @@ export class Stream {
   /** The one that writes; undefined while the stream waits and after its end. */
   get publisher(): Publisher | undefined {
     return this.#publisher;
+  }
+
+  /** How long its frames are gathered for viewers who don't say otherwise, if its publisher says. */
+  get flushMs(): number | undefined {
+    return this.#flushMs;
   }
 
   /** Whether it repeats what another isolate of the server publishes. */
@@ -178,6 +184,7 @@ export class Stream {
     const previous = this.#publisher;
     this.#publisher = publisher;
     this.#replica = publisher.options.replica ?? false;
+    this.#flushMs = publisher.options.flushMs;
     previous?.finish({ code: "replaced", detail: `replaced by ${publisher.type} ${publisher.id}` });
     clearTimeout(this.#reconnectTimer);
     this.#autoCloseDelay = publisher.options.autoCloseDelay;

@@ -2,6 +2,7 @@
 
 import type { ReadOptions, Source } from "./cursor.ts";
 import { type End, EndedError } from "./errors.ts";
+import { roundFlush } from "./flush.ts";
 import type { AudioAccessUnit, MediaFrame, VideoAccessUnit } from "./frame.ts";
 import { Interleaver } from "./interleave.ts";
 import type { FormatFactory, MuxReader, MuxReadOptions } from "./mux.ts";
@@ -16,6 +17,11 @@ export interface SubscribeOptions extends TrackSelection {
   readonly type: string;
   /** Who it is, such as the remote address. @default {"local"} */
   readonly id?: string;
+  /**
+   * How long frames are gathered before they go out together to it, in ms, whatever others say.
+   * @default {the argument `flush` of its address}
+   */
+  readonly flushMs?: number | undefined;
   /** Ends the wait for the stream, and the subscriber. */
   readonly signal?: AbortSignal | undefined;
   /**
@@ -75,6 +81,7 @@ export class Subscriber implements AsyncDisposable {
   /** Whether it reads for another isolate. */
   readonly replica: boolean;
   readonly #selection: TrackSelection;
+  readonly #flushMs: number | undefined;
   readonly #onEnd: (subscriber: Subscriber, end: End) => void;
   readonly #controller = new AbortController();
   readonly #readers = new Set<Reader>();
@@ -96,6 +103,7 @@ export class Subscriber implements AsyncDisposable {
     this.id = options.id ?? "local";
     this.replica = options.replica ?? false;
     this.#selection = options;
+    this.#flushMs = options.flushMs;
     this.#onEnd = onEnd;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
@@ -212,6 +220,9 @@ export class Subscriber implements AsyncDisposable {
    * The stream in `format` as a stream of bytes, made once for all subscribers that read it so.
    * Each chunk begins and ends with whole items of the format.
    *
+   * `flushMs` holds where neither the subscriber's address nor the stream's publisher says otherwise;
+   * it is rounded up to one of `FLUSH_INTERVALS_MS`.
+   *
    * @throws {EndedError} If the stream ends before its tracks are known.
    */
   async mux(
@@ -223,7 +234,8 @@ export class Subscriber implements AsyncDisposable {
       video: (options.video ?? true) && (this.#selection.video ?? true),
       audio: (options.audio ?? true) && (this.#selection.audio ?? true),
     };
-    const bytes = new MuxBytes(this.stream.mux(format, selection).read(options));
+    const flushMs = roundFlush(this.#flushMs ?? this.stream.flushMs ?? options.flushMs ?? 0);
+    const bytes = new MuxBytes(this.stream.mux(format, selection).read({ ...options, flushMs }));
     return readableFrom(bytes, this.#hooks(bytes));
   }
 

@@ -20,6 +20,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "socket_writer",
     "waiting",
     "guards",
+    "flush",
   ],
   ["bytes", "bits"],
   ["codecs/"],

@@ -273,3 +273,14 @@ Deno.test("Feed sends no more than is taken, and goes on at a keyframe", async (
   await settle();
   port2.close();
 });
+
+Deno.test("a publisher's flush interval holds in other isolates", async () => {
+  await using fleet = new Fleet(2);
+  const [home, other] = fleet.engines;
+  assert(home && other);
+  const publisher = await home.publish("live/a?flush=350", TEST);
+  pushHeaders(publisher);
+  pushFrames(publisher, "V0 a0");
+  const { stream } = await other.subscribe("live/a", TEST);
+  assertEquals([stream.replica, stream.flushMs], [true, 350]);
+});

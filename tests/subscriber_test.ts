@@ -298,3 +298,44 @@ Deno.test("Subscriber reads what a publisher writes in the same turn as it comes
   await turns();
   assertEquals(got, ["V0"]);
 });
+
+/** How many chunks of FLV a viewer gets of ten frames that come 10 ms apart, after the first ones. */
+async function chunksOf(rig: Rig, publishing: string, viewing: string): Promise<number> {
+  const publisher = await rig.engine.publish(`live/a${publishing}`, { type: "Test" });
+  pushHeaders(publisher);
+  pushFrames(publisher, "V0 a0");
+  const subscriber = await rig.engine.subscribe(`live/a${viewing}`, { type: "Test" });
+  const reader = (await subscriber.mux(flvFormat, { flushMs: 40 })).getReader();
+  await take(reader, 1);
+  let chunks = 0;
+  const reading = (async () => {
+    while (!(await reader.read()).done) chunks++;
+  })();
+  for (let ms = 10; ms <= 100; ms += 10) {
+    await rig.pass(0.01);
+    pushFrames(publisher, `v${ms}`);
+  }
+  publisher.close();
+  await rig.pass(1);
+  await reading;
+  return chunks;
+}
+
+Deno.test("Subscriber.mux() gathers as the viewer says, else the publisher, else its caller", async () => {
+  await using rig = new Rig();
+  assertEquals(await chunksOf(rig, "", "?flush=0"), 10);
+  assertEquals(await chunksOf(rig, "?flush=0", ""), 10);
+  assertEquals(await chunksOf(rig, "?flush=0", "?flush=100"), 2);
+  assertEquals(await chunksOf(rig, "?flush=90", ""), 2);
+  assertEquals(await chunksOf(rig, "", ""), 4);
+});
+
+for (const flush of ["-1", "1001", "1e2", ""]) {
+  Deno.test(`Engine refuses publishers and subscribers with ?flush=${flush}`, async () => {
+    await using rig = new Rig();
+    const target = `live/a?flush=${flush}`;
+    await assertRejects(() => rig.engine.publish(target, { type: "Test" }), TypeError, "flush=");
+    await assertRejects(() => rig.engine.subscribe(target, { type: "Test" }), TypeError, "flush=");
+    assertEquals(rig.engine.streams.size, 0);
+  });
+}

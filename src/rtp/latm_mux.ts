@@ -12,6 +12,13 @@ const MAX_CONFIG_BYTES = 1024;
 const VARIABLE_LENGTH = 0;
 const FIXED_LENGTH = 1;
 
+/** `syncExtensionType` and audio object type of SBR, and `syncExtensionType` of PS (1.6.2.1). */
+const SBR_EXTENSION = 0x2b7 << 5 | 5;
+const PS_SYNC = 0x548;
+
+/** `extensionSamplingFrequencyIndex` that says the rate itself follows (1.6.2.1). */
+const ESCAPED_RATE = 15;
+
 /** Bytes to add to the `frameLength` of payloads that are all as long (ISO/IEC 14496-3 1.7.3.2.3). */
 const FIXED_LENGTH_BASE = 20;
 
@@ -126,7 +133,22 @@ function readBareConfig(reader: BitReader, data: Uint8Array): Uint8Array {
   const ahead = bytesAt(data, reader.position, Math.min(reader.remaining >> 3, MAX_CONFIG_BYTES));
   const own = new BitReader(ahead);
   readAudioSpecificConfig(own);
+  readExtension(own, ahead);
   return readConfig(reader, data, own.position);
+}
+
+/**
+ * Passes over an extension behind an AudioSpecificConfig, which is not to be here (ISO/IEC 14496-3
+ * 1.7.3.1), but comes from senders that copy a configuration as it is. Without it a frame length type
+ * follows, and its first bits would be one that AAC does not have.
+ */
+function readExtension(reader: BitReader, data: Uint8Array): void {
+  const extension = new BitReader(data);
+  extension.skip(reader.position);
+  if (extension.remaining < 17 || extension.bits(16) !== SBR_EXTENSION) return;
+  if (extension.flag() && extension.bits(4) === ESCAPED_RATE) extension.skip(24);
+  reader.skip(extension.position - reader.position);
+  if (extension.remaining >= 12 && extension.bits(11) === PS_SYNC) reader.skip(12);
 }
 
 /** An AudioSpecificConfig of `length` bits, the last byte filled with zero bits. */

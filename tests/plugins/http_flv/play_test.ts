@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { RefusedError } from "../../../src/errors.ts";
 import { FlvDemuxer, type FlvTag } from "../../../src/formats/flv.ts";
-import { roundFlush } from "../../../plugins/flush.ts";
+import { roundFlush } from "../../../src/flush.ts";
 import { audioBody, audioHeader, videoBody, videoHeader } from "../../support/frames.ts";
 import { delay, eventually, FlvViewer, RawClient, startServer } from "../../support/http.ts";
 import { largeFrame, publish, push } from "../../support/test_streams.ts";

@@ -25,14 +25,17 @@ export function roundFlush(ms: number): number {
 }
 
 /**
- * The interval that a viewer asks for by an argument of its address.
+ * The interval that a viewer or publisher asks for by the argument `flush` of its address, in ms;
+ * undefined if it has none.
  *
  * @throws {TypeError} If it is no integer from 0 to {@linkcode MAX_FLUSH_MS}.
  */
-export function parseFlush(text: string): number {
+export function flushOf(args: URLSearchParams): number | undefined {
+  const text = args.get("flush");
+  if (text === null) return undefined;
   const ms = /^\d{1,4}$/.test(text) ? Number(text) : NaN;
   if (!(ms <= MAX_FLUSH_MS)) {
     throw new TypeError(`Cannot use flush=${text}: it must be from 0 to ${MAX_FLUSH_MS} ms`);
   }
-  return roundFlush(ms);
+  return ms;
 }
