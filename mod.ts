@@ -33,6 +33,8 @@ export { parseTarget, type StreamTarget } from "./src/path.ts";
 export * from "./src/plugin.ts";
 export * from "./src/publisher.ts";
 export { Ring, type RingItem, type RingOptions } from "./src/ring.ts";
+export type { RtpFormat } from "./src/rtp/format.ts";
+export type { InterleavedPacket, RtpStart } from "./src/rtp/interleaved.ts";
 export * from "./src/rtp_format.ts";
 export * from "./src/rtp_receiver.ts";
 export * from "./src/service.ts";
