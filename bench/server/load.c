@@ -1,6 +1,6 @@
 /*
- * The load of bench:server: viewers by RTMP, and of FLV or fragmented MP4 by HTTP or WebSocket, and
- * publishers by RTMP.
+ * The load of bench:server: viewers by RTMP, by RTSP over TCP, and of FLV or fragmented MP4 by HTTP or
+ * WebSocket, and publishers by RTMP.
  *
  *   load view    --url URL [--streams N] [--rate N] [--verify N --clip FILE] [--tags-per-second X]
  *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
@@ -43,11 +43,12 @@ enum {
   START_TIMEOUT_US = 20000000,
   HANDSHAKE_BYTES = 1536,
   BOX_BYTES = 8192, /* the largest box before the media: moov */
+  PACKET_BYTES = 4 + 65535, /* the largest interleaved packet */
 };
 
 enum { TAG_AUDIO = 8, TAG_VIDEO = 9, TAG_SCRIPT = 18, MSG_COMMAND = 20 };
 
-typedef enum { HTTP, WS, RTMP } protocol;
+typedef enum { HTTP, WS, RTMP, RTSP } protocol;
 typedef enum { RESIDENT, JOINER, STALLED, PUBLISHER } role;
 typedef enum { CONNECTING, GREETING, STARTING, PLAYING } phase;
 
@@ -259,6 +260,13 @@ struct chunk_stream {
   struct message message;
 };
 
+/* What an RTSP session has: two tracks at most, whose channels are twice their number. */
+struct tracks {
+  uint8_t count, video;
+  bool inside, key; /* of a picture */
+  char url[2][512], session[96];
+};
+
 struct connection {
   int fd;
   protocol protocol;
@@ -280,7 +288,7 @@ struct connection {
   uint8_t framing_have, framing_opcode;
 
   /* FLV: 0 file header, 1 tag header, 2 body, 3 size. RTMP: 0 chunk header, 1 payload.
-   * MP4: 0 box header, 1 box that is kept, 2 media. */
+   * MP4: 0 box header, 1 box that is kept, 2 media. RTSP: requests that are answered. */
   int parse_at;
   uint8_t lead[20];
   uint8_t lead_have;
@@ -290,6 +298,7 @@ struct connection {
   uint32_t chunk_size, chunk_left, ack_window;
   uint64_t received, acknowledged;
   uint32_t message_stream;
+  struct tracks *tracks;
 
   /* what has come */
   int64_t last_frame, last_audio;
@@ -363,6 +372,7 @@ static void release(struct connection *c) {
   close(c->fd);
   free(c->reply);
   free(c->chunk_streams);
+  free(c->tracks);
   free(c->out);
   free(c);
 }
@@ -1011,11 +1021,180 @@ static bool rtmp_acknowledge(struct connection *c) {
   return rtmp_send(c, 3, body, 4);
 }
 
+/* ---- RTSP (RFC 2326), H.264 (RFC 6184) and AAC (RFC 3640) in interleaved RTP ---- */
+
+static bool rtsp_request(struct connection *c) {
+  char text[1200], base[700];
+  struct tracks *t = c->tracks;
+  int step = c->parse_at, setups = t->count, n;
+  snprintf(base, sizeof base, "rtsp://%s/%s", options.host, path_of(c));
+  if (step == 0) {
+    n = snprintf(text, sizeof text, "DESCRIBE %s RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n", base);
+  } else if (step <= setups) {
+    n = snprintf(text, sizeof text,
+                 "SETUP %s RTSP/1.0\r\nCSeq: %d\r\nTransport: RTP/AVP/TCP;unicast;interleaved=%d-%d\r\n%s\r\n",
+                 t->url[step - 1], step + 1, 2 * step - 2, 2 * step - 1, t->session);
+  } else {
+    n = snprintf(text, sizeof text, "PLAY %s RTSP/1.0\r\nCSeq: %d\r\n%sRange: npt=0.000-\r\n\r\n", base, step + 1,
+                 t->session);
+  }
+  return send_now(c, text, (size_t)n);
+}
+
+/* The tracks of a session description, whose controls may be relative to the Content-Base. */
+static bool rtsp_tracks(struct connection *c, const char *head, const char *body) {
+  struct tracks *t = c->tracks;
+  const char *base = strcasestr(head, "\r\nContent-Base:");
+  char root[256] = "";
+  if (base) sscanf(base + 15, " %159[^\r\n]", root);
+  if (!*root) snprintf(root, sizeof root, "rtsp://%s/%.100s", options.host, path_of(c));
+  if (root[strlen(root) - 1] != '/') strcat(root, "/");
+  for (const char *media = strstr(body, "\nm="); media && t->count < 2; media = strstr(media + 3, "\nm=")) {
+    const char *control = strstr(media, "\na=control:"), *next = strstr(media + 3, "\nm=");
+    char text[96];
+    if (!control || (next && control > next) || sscanf(control + 11, "%95[^\r\n]", text) != 1)
+      return broken(c, "SDP without a=control");
+    bool absolute = !strncmp(text, "rtsp://", 7);
+    snprintf(t->url[t->count], sizeof *t->url, "%s%s", absolute ? "" : root, text);
+    if (!strncmp(media, "\nm=video", 8)) t->video = t->count;
+    t->count++;
+  }
+  return t->count > 0 || broken(c, "SDP without media");
+}
+
+static bool on_response(struct connection *c, const char *head, const char *body) {
+  if (strncmp(head, "RTSP/1.0 200", 12))
+    return fail(c, "the server answers %.*s", (int)strcspn(head, "\r\n"), head);
+  struct tracks *t = c->tracks;
+  const char *session = strcasestr(head, "\r\nSession:");
+  if (session && !*t->session) {
+    char id[64];
+    if (sscanf(session + 10, " %63[^;\r\n]", id) == 1)
+      snprintf(t->session, sizeof t->session, "Session: %s\r\n", id);
+  }
+  if (c->parse_at == 0 && !rtsp_tracks(c, head, body)) return false;
+  if (c->parse_at > t->count) return true;
+  c->parse_at++;
+  return rtsp_request(c);
+}
+
+static void rtp_audio(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  static const uint8_t PREFIX[2] = {0xaf, 1};
+  unsigned units = n < 2 ? 0 : ((unsigned)p[0] << 8 | p[1]) / 16;
+  for (unsigned i = 0; i < units; i++) {
+    message_begin(&c->message, TAG_AUDIO, 0);
+    message_data(c, &c->message, PREFIX, sizeof PREFIX);
+    on_media(c, &c->message, now);
+  }
+}
+
+static bool is_idr(const uint8_t *p, size_t n) {
+  uint8_t type = p[0] & 31;
+  if (type == 28) return (p[1] & 31) == 5;
+  if (type != 24) return type == 5;
+  for (size_t at = 1; at + 2 < n; at += 2u + ((unsigned)p[at] << 8 | p[at + 1]))
+    if ((p[at + 2] & 31) == 5) return true;
+  return false;
+}
+
+/* Joins the packets of a picture, up to the marked one, to the message that an FLV tag would be. */
+static void rtp_video(struct connection *c, const uint8_t *p, size_t n, bool marker, uint64_t now) {
+  static const uint8_t PREFIX[VIDEO_PREFIX] = {0x27, 1};
+  struct message *m = &c->message;
+  struct tracks *t = c->tracks;
+  if (!t->inside) {
+    message_begin(m, TAG_VIDEO, 0);
+    message_data(c, m, PREFIX, sizeof PREFIX);
+    t->key = false;
+  }
+  t->key |= is_idr(p, n);
+  message_data(c, m, p, n);
+  t->inside = !marker;
+  if (!marker) return;
+  if (t->key) m->head[0] = 0x17;
+  on_media(c, m, now);
+}
+
+static bool on_packet(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+  uint8_t channel = p[1];
+  p += 4;
+  n -= 4;
+  if (channel & 1) return true;
+  if (channel / 2 >= c->tracks->count || n < 12 || p[0] >> 6 != 2) return broken(c, "RTP packet");
+  bool marker = p[1] & 0x80, video = channel / 2 == c->tracks->video;
+  size_t at = 12 + 4u * (p[0] & 15);
+  if (p[0] & 0x10 && n >= at + 4) at += 4 + 4u * ((unsigned)p[at + 2] << 8 | p[at + 3]);
+  if (n < at + 2) return broken(c, "RTP packet");
+  if (video) {
+    rtp_video(c, p + at, n - at, marker, now);
+  } else {
+    /* Amid the packets of a picture, which go on behind it. */
+    struct message picture = c->message;
+    rtp_audio(c, p + at, n - at, now);
+    c->message = picture;
+  }
+  return true;
+}
+
+/* What is at p of an item: its length as far as it can be told, 0 if more of it is needed. */
+static size_t item_bytes(const uint8_t *p, size_t n) {
+  if (p[0] == '$') return n < 4 ? 0 : 4 + ((size_t)p[2] << 8 | p[3]);
+  const uint8_t *end = memmem(p, n, "\r\n\r\n", 4);
+  if (!end) return 0;
+  size_t head = (size_t)(end + 4 - p), body = 0;
+  for (const uint8_t *line = p; line < end; line++)
+    if (line[0] == '\n' && !strncasecmp((const char *)line + 1, "Content-Length:", 15))
+      body = strtoul((const char *)line + 16, NULL, 10);
+  return head + body;
+}
+
+static bool on_item(struct connection *c, uint8_t *p, size_t n, uint64_t now) {
+  if (p[0] == '$') return on_packet(c, p, n, now);
+  if (p[0] != 'R') return broken(c, "RTSP message");
+  char text[8192];
+  if (n >= sizeof text) return broken(c, "RTSP response");
+  memcpy(text, p, n);
+  text[n] = 0;
+  char *end = strstr(text, "\r\n\r\n");
+  *end = 0;
+  /* With a line's end in front, as all lines of the body but the first have it. */
+  return on_response(c, text, end + 3);
+}
+
+static bool rtsp_push(struct connection *c, uint8_t *p, size_t n, uint64_t now) {
+  while (n > 0) {
+    size_t item = c->reply_bytes ? 0 : item_bytes(p, n);
+    if (item > 0 && item <= n) {
+      if (!on_item(c, p, item, now)) return false;
+      p += item;
+      n -= item;
+      continue;
+    }
+    /* It goes on in the next piece: it is put together byte by byte until its length is known. */
+    if (c->reply_bytes) item = item_bytes(c->reply, c->reply_bytes);
+    size_t take = item ? item - c->reply_bytes : 1;
+    if (take > n) take = n;
+    if (c->reply_bytes + take > PACKET_BYTES || (*c->reply != '$' && c->reply_bytes > REPLY_BYTES))
+      return broken(c, "RTSP message");
+    memcpy(c->reply + c->reply_bytes, p, take);
+    c->reply_bytes += (uint32_t)take;
+    p += take;
+    n -= take;
+    if (item == 0) item = item_bytes(c->reply, c->reply_bytes);
+    if (item == 0 || c->reply_bytes < item) continue;
+    c->reply_bytes = 0;
+    if (!on_item(c, c->reply, item, now)) return false;
+  }
+  return true;
+}
+
 /* ---- reading ---- */
 
-static bool take_bytes(struct connection *c, const uint8_t *p, size_t n, uint64_t now) {
+static bool take_bytes(struct connection *c, uint8_t *bytes, size_t n, uint64_t now) {
+  const uint8_t *p = bytes;
   c->received += n;
   if (c->role == RESIDENT) window.bytes += n;
+  if (c->protocol == RTSP) return rtsp_push(c, bytes, n, now);
   if (c->protocol != RTMP) {
     if (c->phase == GREETING && !http_head(c, &p, &n)) return false;
     return n == 0 || unframe(c, p, n, now);
@@ -1056,7 +1235,8 @@ static void open_connection(role role, uint32_t index) {
   c->last_frame = c->last_audio = -1;
   c->stall_after = ramp.stall_after;
   c->chunk_size = 128;
-  c->reply = must(malloc(REPLY_BYTES));
+  c->reply = must(malloc(c->protocol == RTSP ? PACKET_BYTES : REPLY_BYTES));
+  if (c->protocol == RTSP) c->tracks = must(calloc(1, sizeof *c->tracks));
   if (c->protocol == RTMP) c->chunk_streams = must(calloc(CHUNK_STREAMS, sizeof *c->chunk_streams));
   c->opened_us = now_us();
   c->previous = list.previous;
@@ -1084,7 +1264,10 @@ static bool on_event(struct connection *c, uint32_t events) {
     if (error) return fail(c, "cannot connect: %s", strerror(error));
     if (!(events & EPOLLOUT)) return true;
     c->phase = GREETING;
-    if (!(c->protocol == RTMP ? rtmp_greet(c) : http_request(c))) return false;
+    bool sent = c->protocol == RTMP   ? rtmp_greet(c)
+                : c->protocol == RTSP ? rtsp_request(c)
+                                      : http_request(c);
+    if (!sent) return false;
     if (c->role != PUBLISHER) {
       struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.ptr = c};
       epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
@@ -1338,7 +1521,7 @@ static void parse_url(const char *url) {
   static const struct {
     const char *scheme;
     protocol protocol;
-  } SCHEMES[] = {{"http://", HTTP}, {"ws://", WS}, {"rtmp://", RTMP}};
+  } SCHEMES[] = {{"http://", HTTP}, {"ws://", WS}, {"rtmp://", RTMP}, {"rtsp://", RTSP}};
   options.url = url;
   for (size_t i = 0; i < sizeof SCHEMES / sizeof *SCHEMES; i++) {
     size_t n = strlen(SCHEMES[i].scheme);
@@ -1355,7 +1538,7 @@ static void parse_url(const char *url) {
     snprintf(options.host, sizeof options.host, "%s:%u", host, port);
     return;
   }
-  die("cannot use %s: it must be http://, ws:// or rtmp://, an IPv4 address, a port and a path", url);
+  die("cannot use %s: it must be http://, ws://, rtmp:// or rtsp://, an IPv4 address, a port and a path", url);
 }
 
 static void parse_arguments(int argc, char **argv) {
@@ -1379,8 +1562,8 @@ static void parse_arguments(int argc, char **argv) {
   if (options.publish && options.protocol != RTMP) die("publishing is by RTMP");
   if (options.publish && (!clip_path || !clip.loop_us)) die("publishing needs --clip and --loop-us");
   if (clip_path) load_clip(clip_path);
-  /* Not all that is in an FLV tag is in a sample of MP4. */
-  if (!clip_path || options.mp4) options.verify = 0;
+  /* Not all that is in an FLV tag is in a sample of MP4 or in RTP. */
+  if (!clip_path || options.mp4 || options.protocol == RTSP) options.verify = 0;
 }
 
 static void raise_file_limit(void) {

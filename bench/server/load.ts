@@ -220,8 +220,8 @@ class Viewer extends Connection {
 
   async #run(): Promise<void> {
     const url = new URL(this.url);
-    if (url.pathname.endsWith(".mp4")) {
-      throw new Error("only load.c reads MP4: there is no compiler");
+    if (url.pathname.endsWith(".mp4") || url.protocol === "rtsp:") {
+      throw new Error("only load.c reads MP4 and RTSP: there is no compiler");
     }
     const pieces = url.protocol === "rtmp:"
       ? this.#watchRtmp(url)

@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 
 /** How viewers watch. */
-export const PROTOCOLS = ["http-flv", "ws-flv", "http-mp4", "ws-mp4", "rtmp"] as const;
+export const PROTOCOLS = ["http-flv", "ws-flv", "http-mp4", "ws-mp4", "rtmp", "rtsp"] as const;
 /** One of {@linkcode PROTOCOLS}. */
 export type Protocol = typeof PROTOCOLS[number];
 

@@ -21,6 +21,7 @@ export interface Variant {
 export interface Place {
   readonly httpPort: number;
   readonly rtmpPort: number;
+  readonly rtspPort: number;
   /** A new directory for its files. */
   readonly directory: string;
 }
@@ -43,6 +44,7 @@ export interface ServerKind {
 }
 
 const rtmpUrl = ({ rtmpPort }: Place) => `rtmp://127.0.0.1:${rtmpPort}/live/s{}`;
+const rtspUrl = ({ rtspPort }: Place) => `rtsp://127.0.0.1:${rtspPort}/live/s{}`;
 const flvUrl = ({ httpPort }: Place) => `http://127.0.0.1:${httpPort}/live/s{}.flv`;
 const wsUrl = ({ httpPort }: Place) => `ws://127.0.0.1:${httpPort}/live/s{}.flv`;
 const mp4Url = ({ httpPort }: Place) => `http://127.0.0.1:${httpPort}/live/s{}.mp4`;
@@ -92,13 +94,14 @@ const m7s: ServerKind = {
     "http-mp4": mp4Url,
     "ws-mp4": wsMp4Url,
     "rtmp": rtmpUrl,
+    "rtsp": rtspUrl,
   },
   async find() {
     const revision = await outputOf(["git", "-C", ROOT, "describe", "--always", "--dirty"])
       .catch(() => "");
     return `${deno.version} ${revision.trim()} on Deno ${Deno.version.deno}`.replace("  ", " ");
   },
-  async launch({ flushMs = 0, workers }, { directory, httpPort, rtmpPort }) {
+  async launch({ flushMs = 0, workers }, { directory, httpPort, rtmpPort, rtspPort }) {
     const module = (name: string) => new URL(`../../plugins/${name}/mod.ts`, import.meta.url).href;
     const path = join(directory, "config.toml");
     await Deno.writeTextFile(
@@ -108,6 +111,7 @@ ${workers === undefined ? "" : `Workers = ${workers}`}
 [Plugins]
 HTTP = "${module("http")}"
 RTMP = "${module("rtmp")}"
+RTSP = "${module("rtsp")}"
 HTTP_FLV = "${module("http_flv")}"
 HTTP_MP4 = "${module("http_mp4")}"
 WS = "${module("ws")}"
@@ -117,6 +121,10 @@ Port = ${httpPort}
 [RTMP]
 Host = "127.0.0.1"
 Port = ${rtmpPort}
+Flush = ${flushMs}
+[RTSP]
+Host = "127.0.0.1"
+Port = ${rtspPort}
 Flush = ${flushMs}
 [HTTP_FLV]
 Flush = ${flushMs}
@@ -283,19 +291,20 @@ vhost __defaultVhost__ {
 
 const mediamtx: ServerKind = {
   name: "mediamtx",
-  urls: { rtmp: rtmpUrl },
+  urls: { rtmp: rtmpUrl, rtsp: rtspUrl },
   async find() {
     const program = await which("mediamtx");
     if (program === undefined) throw new Error("it is taken along when mediamtx is on the PATH");
     return (await outputOf([program, "--version"])).trim();
   },
-  async launch(_variant, { directory, rtmpPort }) {
+  async launch(_variant, { directory, rtmpPort, rtspPort }) {
     const path = join(directory, "mediamtx.yml");
     await Deno.writeTextFile(
       path,
       `logLevel: warn
 rtmpAddress: 127.0.0.1:${rtmpPort}
-rtsp: no
+rtspAddress: 127.0.0.1:${rtspPort}
+rtspTransports: [tcp]
 hls: no
 webrtc: no
 srt: no

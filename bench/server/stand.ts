@@ -103,7 +103,8 @@ export class Stand implements AsyncDisposable {
     const { options, program } = bench;
     const directory = join(program.directory, `${stands++}-${variant.server}`);
     await Deno.mkdir(directory);
-    const place = { directory, httpPort: freePort(), rtmpPort: freePort() };
+    const [httpPort, rtmpPort, rtspPort] = [freePort(), freePort(), freePort()];
+    const place = { directory, httpPort, rtmpPort, rtspPort };
     const launch = await SERVERS[variant.server].launch(variant, place);
     const server = new BenchProcess({
       ...launch,
@@ -196,6 +197,7 @@ export class Stand implements AsyncDisposable {
     const { urls } = SERVERS[this.#variant.server];
     const ports = [this.#place.rtmpPort];
     if (urls["http-flv"] !== undefined) ports.push(this.#place.httpPort);
+    if (urls.rtsp !== undefined) ports.push(this.#place.rtspPort);
     for (const port of ports) {
       while (!await accepts(port)) {
         if (this.#server.ended) throw await this.#death();

@@ -1,12 +1,12 @@
 /** The listeners of a running rtmp plugin, and the sessions that came through them. */
 
 import { delay } from "@std/async/delay";
-import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import type { Socket } from "node:net";
 import { Tally } from "../../src/log.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import { Connection } from "../connection.ts";
-import { addressOf, bind, type BindOptions, localHost, readTlsPair, type TlsPair } from "../tcp.ts";
+import { Listeners } from "../listeners.ts";
+import { addressOf } from "../tcp.ts";
 import { playFormats } from "./format.ts";
 import type { SessionHost } from "./message_streams.ts";
 import type { RtmpOptions } from "./options.ts";
@@ -17,33 +17,19 @@ const WARNINGS_A_SECOND = 5;
 /** Time for sessions to end in good order when the plugin stops. */
 const STOP_MS = 800;
 
-/** A listener and what it was made of. */
-interface Listening {
-  readonly server: Server;
-  readonly url: string;
-  readonly listen: Listen;
-}
-
-/** How a listener is made. */
-interface Listen extends BindOptions {
-  readonly tls?: TlsPair;
-}
-
 /** What a running plugin consists of. */
 export class RtmpServer {
-  readonly #context: PluginContext<RtmpOptions>;
+  readonly #listeners: Listeners;
   readonly #host: SessionHost;
   readonly #sessions = new Map<RtmpSession, Promise<void>>();
   readonly #warnings: Tally;
   #options: RtmpOptions;
-  #listening: Listening[] = [];
   #lifeTimer: ReturnType<typeof setInterval> | undefined;
   #stopped = false;
 
   /** A server that does not listen yet. */
   constructor(context: PluginContext<RtmpOptions>) {
-    const { log } = context;
-    this.#context = context;
+    const { engine, log } = context;
     this.#options = context.options;
     this.#warnings = new Tally(
       WARNINGS_A_SECOND,
@@ -58,11 +44,18 @@ export class RtmpServer {
       },
       warn: (message, properties) => this.#warnings.add(() => log.warn(message, properties)),
     };
+    this.#listeners = new Listeners({
+      scheme: "rtmp",
+      shared: engine.isolates.count > 1,
+      log,
+      onSocket: (socket) => this.#serve(socket),
+      onFailure: (peer, reason) => this.#host.warn("{peer} ended: {reason}", { peer, reason }),
+    });
   }
 
   /** Addresses that clients on this machine reach it at. */
   get urls(): readonly string[] {
-    return this.#listening.map(({ url }) => url);
+    return this.#listeners.urls;
   }
 
   /**
@@ -71,15 +64,7 @@ export class RtmpServer {
    * @throws {Error} If it can't; it goes on as before then, as far as the ports are still free.
    */
   async configure(options: RtmpOptions): Promise<void> {
-    const wanted = await listens(options);
-    const old = this.#listening.map(({ listen }) => listen);
-    try {
-      await this.#relisten(wanted);
-    } catch (error) {
-      // The first error says what is wrong.
-      await this.#relisten(old).catch(() => {});
-      throw error;
-    }
+    await this.#listeners.configure(options);
     this.#options = options;
     clearInterval(this.#lifeTimer);
     const { PingInterval } = options;
@@ -93,8 +78,7 @@ export class RtmpServer {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#lifeTimer);
-    for (const { server } of this.#listening) server.close();
-    this.#listening = [];
+    this.#listeners.close();
     // Publishers and players have just been ended: their sessions say so in this turn.
     await delay(0);
     for (const session of this.#sessions.keys()) session.stop();
@@ -104,43 +88,6 @@ export class RtmpServer {
     await Promise.all(this.#sessions.values());
     clearTimeout(late);
     this.#warnings.flush();
-  }
-
-  /** Closes the listeners that are not `wanted`, then opens those that are missing. */
-  async #relisten(wanted: readonly Listen[]): Promise<void> {
-    const kept = this.#listening.filter(({ listen }) =>
-      wanted.some((other) => same(other, listen))
-    );
-    for (const listening of this.#listening) {
-      if (!kept.includes(listening)) listening.server.close();
-    }
-    this.#listening = kept;
-    const missing = wanted.filter((listen) => !kept.some((other) => same(other.listen, listen)));
-    for (const listen of missing) await this.#listen(listen);
-  }
-
-  async #listen(listen: Listen): Promise<void> {
-    const { host, tls } = listen;
-    const { log } = this.#context;
-    const serve = (socket: Socket) => this.#serve(socket);
-    const server = tls === undefined
-      ? createServer(SOCKET, serve)
-      : createTlsServer({ ...SOCKET, ...tls, handshakeTimeout: HANDSHAKE_MS }, serve);
-    if (tls !== undefined) {
-      server.on("tlsClientError", (error: Error, socket: Socket) => {
-        const peer = addressOf(socket.remoteAddress, socket.remotePort);
-        this.#host.warn("{peer} ended: {reason}", { peer, reason: error.message });
-      });
-    }
-    const shared = this.#context.engine.isolates.count > 1;
-    const port = await bind(server, { ...listen, shared });
-    server.on("error", (error) => {
-      this.#warnings.add(() => log.warn("cannot accept a connection: {error}", { error }));
-    });
-    const scheme = tls === undefined ? "rtmp" : "rtmps";
-    const url = `${scheme}://${addressOf(localHost(host), port)}`;
-    this.#listening.push({ server, url, listen });
-    log.info("listening on {url}, publish and play as {url}/live/NAME", { url });
   }
 
   #serve(socket: Socket): void {
@@ -157,21 +104,4 @@ export class RtmpServer {
     });
     this.#sessions.set(session, ended);
   }
-}
-
-/** Small writes go out at once; the system finds out about peers that have vanished. */
-const SOCKET = { noDelay: true, keepAlive: true } as const;
-/** Time for a TLS handshake, in ms. */
-const HANDSHAKE_MS = 10_000;
-
-/** The listeners that `options` want. */
-async function listens(options: RtmpOptions): Promise<Listen[]> {
-  const { Host: host, Port: port, TLSPort, Cert, Key } = options;
-  const plain = { host, port };
-  if (Cert === "") return [plain];
-  return [plain, { host, port: TLSPort, tls: await readTlsPair(Cert, Key) }];
-}
-
-function same(a: Listen, b: Listen): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

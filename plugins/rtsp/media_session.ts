@@ -23,6 +23,12 @@ import { chooseTransport, formatTransports, parseTransports, type Transport } fr
 import type { PacketKind, UdpPorts } from "./udp.ts";
 import { requestTarget } from "./url.ts";
 
+/**
+ * How long a player whose stream has ended may take to say TEARDOWN: there are some for which it is a
+ * failure if nobody answers that.
+ */
+const GOODBYE_MS = 500;
+
 /** What sessions share. */
 export interface SessionHost {
   /** The plugin's context; its options are those of the start. */
@@ -77,6 +83,7 @@ export class MediaSession {
   /** URLs of the tracks as they were set up. */
   readonly #urls = new Map<number, string>();
   readonly #life: SignOfLife;
+  #goodbyeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** With nothing set up. */
   constructor(init: MediaSessionInit) {
@@ -402,8 +409,11 @@ export class MediaSession {
       this.#playback = undefined;
       return;
     }
-    const isFault = code === "kicked" || code === "error";
-    this.#init.onLeave(isFault ? `its playing was ended: ${detail}` : undefined);
+    if (code === "kicked" || code === "error") {
+      this.#init.onLeave(`its playing was ended: ${detail}`);
+    } else {
+      this.#goodbyeTimer = setTimeout(() => this.#init.onLeave(), GOODBYE_MS);
+    }
   }
 
   #reset(): void {
@@ -415,6 +425,7 @@ export class MediaSession {
         count: strays,
       });
     }
+    clearTimeout(this.#goodbyeTimer);
     this.#playback?.stop();
     this.#playback = undefined;
     this.#publication = undefined;

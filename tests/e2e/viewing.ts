@@ -12,6 +12,7 @@ import {
   play,
   type PlayedPacket,
   type Player,
+  type PlayOptions,
   publish,
   type Publisher,
   type PublishOptions,
@@ -31,10 +32,14 @@ export class Audience implements AsyncDisposable {
   readonly #watching: Promise<unknown>[] = [];
 
   /** Plays `url`, also before there is a publisher, and does with it what `watch` says. */
-  watch<T>(url: string, watch: (player: Player) => Promise<T>): Promise<T> {
+  watch<T>(
+    url: string,
+    watch: (player: Player) => Promise<T>,
+    options: PlayOptions = {},
+  ): Promise<T> {
     const { signal } = this.#leaving;
     const watching = (async () => {
-      await using player = await play(url, { signal });
+      await using player = await play(url, { ...options, signal });
       return await watch(player);
     })();
     // The test awaits it later, or fails before that.
@@ -72,10 +77,14 @@ export function standing(clip: Clip): Clip {
   return { ...clip, packets: clip.packets.filter((packet) => place(packet) <= Math.min(...ends)) };
 }
 
+/** Stands for the avcC or hvcC of a clip, in which alone the version counts here. */
+const LENGTH_PREFIXED = Uint8Array.of(1);
+
 /** What tells a packet from others: its bytes in the form that a clip has them in. */
 export function identify(packet: ClipPacket | PlayedPacket, codec: string | undefined): string {
   const known = codec ?? "";
-  const form = { extradata: "codec" in packet ? packet.extradata : undefined, strip: false };
+  const extradata = "codec" in packet ? packet.extradata : LENGTH_PREFIXED;
+  const form = { extradata, strip: true };
   return new TextDecoder("latin1").decode(canonical(known, packet.data, form));
 }
 
@@ -134,8 +143,8 @@ export function assertToEnd(
     const [first] = packets;
     assert(first, `there is ${kind}`);
     assert(first.key, `the first packet of ${kind} is a keyframe`);
-    starts.push(first.dtsMs);
     const at = all.indexOf(identify(first, first.codec));
+    starts.push((clip.packets.filter((packet) => packet.kind === kind)[at]?.dtsUs ?? NaN) / 1000);
     assertEquals(packets.length, all.length * (options.loops ?? 1) - at, `packets of ${kind}`);
     assertEquals(comparison.compared[kind], packets.length);
   }

@@ -1,7 +1,7 @@
 import { assertEquals, assertNotStrictEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BitWriter } from "../../src/bits.ts";
-import { aacConfig } from "../../src/codecs/aac.ts";
+import { aacConfig, serializeAudioSpecificConfig } from "../../src/codecs/aac.ts";
 import { InvalidDataError } from "../../src/errors.ts";
 import { LatmDepacketizer } from "../../src/rtp/latm.ts";
 import { parseStreamMux } from "../../src/rtp/latm_mux.ts";
@@ -285,6 +285,27 @@ Deno.test("parseStreamMux() takes what is cut off behind the AudioSpecificConfig
   assertEquals(mux.config, aacConfig(Uint8Array.of(0x12, 0x10)));
   assertEquals([mux.samples, mux.sampleRate, mux.payloads, mux.otherBits], [1024, 44_100, 1, 0]);
   assertThrows(() => parseStreamMux(Uint8Array.of(0x40)), InvalidDataError);
+});
+
+Deno.test("parseStreamMux() takes an extension that was copied with the AudioSpecificConfig", () => {
+  const core = { objectType: 2, sampleRate: 24_000, channelConfiguration: 1 };
+  const extensions = [
+    { bits: 33, extension: "none" },
+    { bits: 37, extension: "sbr" },
+    { bits: 61, extension: "sbr", outputSampleRate: 47_000 },
+    { bits: 49, extension: "ps" },
+  ] as const;
+  for (const { bits, ...extension } of extensions) {
+    const asc = serializeAudioSpecificConfig({ ...core, ...extension, signalling: "compatible" });
+    const mux = { asc, ascBits: bits, version: 0, payloads: 64, otherBits: 7 };
+    const { config, payloads, payloadBytes, otherBits } = parseStreamMux(muxBytes(mux));
+    assertEquals(config, aacConfig(asc));
+    assertEquals([payloads, payloadBytes, otherBits], [64, undefined, 7]);
+  }
+  // As a sender writes it that leaves out what follows, with the configuration of FFmpeg's encoder.
+  const cut = parseStreamMux(Uint8Array.of(0x40, 0x00, 0x23, 0x10, 0xad, 0xca, 0x00));
+  assertEquals(cut.config, aacConfig(Uint8Array.of(0x11, 0x88, 0x56, 0xe5, 0x00)));
+  assertEquals(cut.payloads, 1);
 });
 
 Deno.test("parseStreamMux() throws when there is what AAC in one layer does not have", () => {

@@ -104,7 +104,7 @@ const NOT_FMTP =
   /^(media|payload|clock-rate|encoding-(name|params)|ssrc|(seqnum|timestamp)-offset|[ax]-.*|extmap-.*)$/;
 
 /** The media types and the buffers of a file in GStreamer's own format, whose headers have 62 bytes. */
-function readRecords(
+export function readRecords(
   file: Uint8Array<ArrayBuffer>,
 ): { readonly mediaTypes: string[]; readonly buffers: EncodedBuffer[] } {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);

@@ -6,7 +6,7 @@ import { writeMessage } from "../../../plugins/rtmp/chunk.ts";
 import { HANDSHAKE_BYTES } from "../../../plugins/rtmp/handshake.ts";
 import { MessageType } from "../../../plugins/rtmp/message.ts";
 import { concat } from "../../../src/bytes.ts";
-import type { GuardRequest } from "../../../src/engine.ts";
+import type { GuardRequest } from "../../../src/guards.ts";
 import { RefusedError } from "../../../src/errors.ts";
 import { type AmfInput, encodeAmf0 } from "../../../src/formats/amf.ts";
 import { audioBody, audioHeader, videoBody, videoHeader } from "../../support/frames.ts";

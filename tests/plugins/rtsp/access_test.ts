@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { ClientAuthentication } from "../../../plugins/rtsp/authentication.ts";
 import type { RtspResponse } from "../../../plugins/rtsp/message.ts";
-import type { GuardRequest } from "../../../src/engine.ts";
+import type { GuardRequest } from "../../../src/guards.ts";
 import { RefusedError } from "../../../src/errors.ts";
 import { serializeSdp } from "../../../src/rtp/sdp.ts";
 import {

@@ -226,6 +226,23 @@ Deno.test("RtspSession says goodbye and closes when the stream ends", async () =
   assertEquals(server.engine.getStream("live/a"), undefined);
 });
 
+Deno.test("RtspSession answers TEARDOWN of a player whose stream has ended", async () => {
+  await using server = await startRtsp();
+  const url = `${server.url}/live/a`;
+  await using publisher = await RtspTestClient.publish(url);
+  await publisher.pushFrames("Kav");
+  await frames(server, 2);
+  await using player = await RtspTestClient.play(url);
+  await publisher.ok("TEARDOWN");
+  await eventually("a goodbye", () => {
+    const last = player.packets.at(-1);
+    return last?.rtp === undefined && last !== undefined &&
+      parseRtcp(last.bytes).some(({ type }) => type === "bye");
+  });
+  await player.ok("TEARDOWN");
+  assertEquals(server.reasons, []);
+});
+
 Deno.test("RtspSession ends the playing of a paused player with the stream", async () => {
   await using server = await startRtsp();
   const url = `${server.url}/live/a`;

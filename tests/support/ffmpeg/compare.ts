@@ -11,6 +11,11 @@ export interface CompareOptions {
   readonly allowGaps?: boolean;
   /** How often the clip was published in a loop at most. Default: 1. */
   readonly loops?: number;
+  /**
+   * Whether times may be missing that FFmpeg does not find out: of RTP the first PTS of a track, and
+   * DTS, which it has to guess. Default: `false`.
+   */
+  readonly allowUnknownTimes?: boolean;
 }
 
 /** Packets of one kind that were sent and did not arrive. */
@@ -72,7 +77,7 @@ export function comparePackets(
       differences.push(`The first ${kind} (${describe(first)}) is not in the source`);
       return NaN;
     }
-    offsetMs[kind] = first.dtsMs - sent.dtsMs(at);
+    offsetMs[kind] = offsetOf(kindOnly, sent, at);
     for (const [index, packet] of kindOnly.entries()) {
       if (!sent.hasBytes(at, packet)) {
         const next = sent.find(packet, at + 1, offsetMs[kind]);
@@ -114,10 +119,13 @@ export function comparePackets(
     const { toleranceMs = 0 } = options;
     const dtsMs = sent.dtsMs(at) + offsetMs[kind];
     const ptsMs = sent.ptsMs(at) + offsetMs[kind];
-    if (!(Math.abs(packet.dtsMs - dtsMs) <= toleranceMs)) {
+    const isKnown = (ms: number) => !options.allowUnknownTimes || !Number.isNaN(ms);
+    if (isKnown(packet.dtsMs) && !(Math.abs(packet.dtsMs - dtsMs) <= toleranceMs)) {
       differences.push(`${kind} ${index}: DTS is ${packet.dtsMs} ms instead of ${dtsMs}`);
     }
-    if (!(Math.abs(packet.ptsMs - ptsMs) <= toleranceMs)) {
+    // A parser gives the first packet of RTP without any; all others have what RTP says.
+    const mayLack = index === 0 && !isKnown(packet.ptsMs);
+    if (!mayLack && !(Math.abs(packet.ptsMs - ptsMs) <= toleranceMs)) {
       differences.push(`${kind} ${index}: PTS is ${packet.ptsMs} ms instead of ${ptsMs}`);
     }
     if (packet.key !== sent.isKey(at)) {
@@ -138,6 +146,14 @@ export function assertSamePackets(
     throw new Error(`Received packets differ from those sent:\n- ${differences.join("\n- ")}`);
   }
   return comparison;
+}
+
+/** What was added to the times of packets, which are those from place `from` on, by the first known. */
+function offsetOf(packets: readonly PlayedPacket[], sent: SentPackets, from: number): number {
+  const [first, second] = packets;
+  if (first && !Number.isNaN(first.dtsMs)) return first.dtsMs - sent.dtsMs(from);
+  const [known, at] = first && !Number.isNaN(first.ptsMs) ? [first, from] : [second, from + 1];
+  return known === undefined ? NaN : known.ptsMs - sent.ptsMs(at);
 }
 
 /** One kind of a clip's packets, as often as the clip was sent. */
@@ -190,7 +206,7 @@ class SentPackets {
     let bestMs = Infinity;
     for (let at = from; at < this.#length; at++) {
       if (!this.hasBytes(at, received)) continue;
-      if (Number.isNaN(offsetMs)) return at;
+      if (Number.isNaN(offsetMs) || Number.isNaN(received.dtsMs)) return at;
       const awayMs = Math.abs(received.dtsMs - offsetMs - this.dtsMs(at));
       if (awayMs >= bestMs) continue;
       best = at;

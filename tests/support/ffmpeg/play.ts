@@ -108,9 +108,11 @@ export class Player implements AsyncIterable<PlayedPacket>, AsyncDisposable {
     signal?.addEventListener("abort", this.#abort, { once: true });
     try {
       signal?.throwIfAborted();
+      const isRtsp = this.#url.startsWith("rtsp");
       using options = Dictionary.fromObject({
-        // The demuxer's own packets: no parser that splits or joins them, no timestamps filled in.
-        fflags: probe ? "nobuffer" : "nobuffer+nofillin+noparse",
+        // The demuxer's own packets: no parser that splits or joins them, no timestamps filled in. By
+        // RTP come pieces that a parser has to join; those that are probed are the stream's first.
+        fflags: isRtsp ? 0 : probe ? "nobuffer" : "nobuffer+nofillin+noparse",
         ...this.#options.options,
       });
       const format = name === "auto" ? null : InputFormat.findInputFormat(name);
