@@ -86,7 +86,8 @@ export function rtpFormats(): (options: RtpFormatOptions) => FormatFactory {
  * go on for all viewers; who drops frames sees a gap.
  *
  * Sender reports of all tracks at one moment go before each video keyframe, where viewers start, and
- * else every 5 s. Their wall clock is the stream's timeline, moved to the time of the first one.
+ * else every 5 s. They are repeated once audio has come behind the keyframe, since some players pass
+ * over reports of a track that they have no packet of. Their wall clock is the stream's timeline, moved to the time of the first one.
  *
  * It fails when a configuration changes to one that those who know the session description can't
  * follow: see {@linkcode canContinue}. Frames that the payload format can't carry are left out.
@@ -103,6 +104,8 @@ class RtpMuxFormat implements Format {
   /** Wall clock minus timeline, once something was reported. */
   #wallUs: number | undefined;
   #reportedUs = -Infinity;
+  /** What has come since the last keyframe; `both` once its reports are repeated. */
+  #since: "picture" | "audio" | "both" = "both";
 
   constructor(options: RtpFormatOptions) {
     this.#options = options;
@@ -125,9 +128,7 @@ class RtpMuxFormat implements Format {
     const sender = this.#senders[frame.kind];
     const sent = sender && packetize(sender, frame);
     if (sender === undefined || sent === undefined) return NOTHING;
-    const isStart = frame.kind === "video" && frame.key;
-    const isDue = Math.abs(frame.dts - this.#reportedUs) >= REPORT_INTERVAL_US;
-    const reports = isStart || isDue ? this.#report(frame.dts) : [];
+    const reports = this.#isDue(frame) ? this.#report(frame.dts) : [];
     let at = 0;
     for (const { length } of reports) at += length;
     const bytes = new Uint8Array(at + sent.bytes);
@@ -138,6 +139,20 @@ class RtpMuxFormat implements Format {
       at += report.length;
     }
     return bytes;
+  }
+
+  /** Whether reports go before `frame`. */
+  #isDue({ kind, key, dts }: MediaFrame): boolean {
+    if (kind === "video" && key) {
+      this.#since = "picture";
+      return true;
+    }
+    if (kind === "audio" && this.#since === "picture") this.#since = "audio";
+    if (kind === "video" && this.#since === "audio") {
+      this.#since = "both";
+      return true;
+    }
+    return Math.abs(dts - this.#reportedUs) >= REPORT_INTERVAL_US;
   }
 
   #report(us: number): readonly Uint8Array[] {
