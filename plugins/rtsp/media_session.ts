@@ -27,7 +27,7 @@ import { requestTarget } from "./url.ts";
  * How long a player whose stream has ended may take to say TEARDOWN: there are some for which it is a
  * failure if nobody answers that.
  */
-const GOODBYE_MS = 500;
+const GOODBYE_MS = 2000;
 
 /** What sessions share. */
 export interface SessionHost {
