@@ -35,6 +35,11 @@ export interface Source<T> {
   wait(waiter: Waiter): void;
   /** Ends reading, and the wait of `waiter`. Idempotent. */
   close(waiter?: Waiter): void;
+  /**
+   * Says, before the first item, that each is needed only until the next call of
+   * {@linkcode Source.next}: its memory may be used again then.
+   */
+  lend?(): void;
 }
 
 /** One reader's place in a ring. */

@@ -1,5 +1,6 @@
 /** The engine: all streams, and the ways in and out. */
 
+import { BufferPool } from "./buffer_pool.ts";
 import { type End, EndedError, StreamNotFoundError, StreamTakenError } from "./errors.ts";
 import { Events } from "./events.ts";
 import { type Guard, type GuardOptions, type GuardRequest, Guards } from "./guards.ts";
@@ -7,6 +8,7 @@ import { type Isolates, SoleIsolate } from "./isolates.ts";
 import { defaultLogger, type Logger, Tally } from "./log.ts";
 import { Waiting } from "./waiting.ts";
 import { flushOf } from "./flush.ts";
+import { BATCH_BUFFER_BYTES } from "./mux.ts";
 import { type EngineConfig, type EngineOptions, engineOptions } from "./options.ts";
 import { parseTarget } from "./path.ts";
 import { Publisher, type PublishOptions } from "./publisher.ts";
@@ -114,6 +116,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     this.#host = {
       log,
       nowMs: init.nowMs ?? (() => performance.now()),
+      buffers: new BufferPool(BATCH_BUFFER_BYTES),
       get options() {
         return options();
       },

@@ -1,5 +1,6 @@
 /** Muxes: a stream's tracks as the bytes of one format, made once for all viewers. */
 
+import { BufferPool } from "./buffer_pool.ts";
 import { concat } from "./bytes.ts";
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
@@ -88,6 +89,14 @@ interface SharedBatch extends Batch {
   /** Sequence number after the last item. */
   readonly end: number;
   readonly header: Header;
+  /** What the bytes are in, if it can be used again. */
+  readonly buffer: Uint8Array<ArrayBuffer> | undefined;
+  /** Readers that have borrowed it. */
+  loans: number;
+  /** Whether others may get it. */
+  isCurrent: boolean;
+  /** Whether a reader has got it that never says when it needs it no more. */
+  isKept: boolean;
 }
 
 /**
@@ -95,6 +104,9 @@ interface SharedBatch extends Batch {
  * beside the ring.
  */
 const MAX_BATCH_BYTES = 65_536;
+
+/** Size of the buffers that batches are made in: one of them and what is wrapped around it. */
+export const BATCH_BUFFER_BYTES = MAX_BATCH_BYTES + 256;
 
 /** How a viewer gets the bytes of a mux. */
 export interface MuxReadOptions extends ReadOptions {
@@ -109,6 +121,8 @@ export interface MuxReadOptions extends ReadOptions {
 export interface MuxInit {
   /** Milliseconds of a clock that never goes back. */
   readonly nowMs: () => number;
+  /** Buffers of {@linkcode BATCH_BUFFER_BYTES}, in which batches are made. @default {its own} */
+  readonly buffers?: BufferPool;
   /**
    * Called once when the mux takes no more frames: when its last viewer has gone, its tracks have
    * ended or its format has failed.
@@ -128,6 +142,7 @@ export class Mux implements Waiter {
   readonly #schedules = new Map<number, FlushSchedule>();
   readonly #onClose: () => void;
   readonly #nowMs: () => number;
+  readonly #buffers: BufferPool;
   readonly #durations: FrameDurations | undefined;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
@@ -147,6 +162,7 @@ export class Mux implements Waiter {
     this.#ring = new Ring();
     this.#onClose = init.onClose;
     this.#nowMs = init.nowMs;
+    this.#buffers = init.buffers ?? new BufferPool(BATCH_BUFFER_BYTES);
   }
 
   /** Viewers that read now. */
@@ -192,7 +208,12 @@ export class Mux implements Waiter {
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
       const wrap = this.#format.wrap?.bind(this.#format);
-      schedule = new FlushSchedule(this.#ring, { intervalMs: flushMs, nowMs: this.#nowMs, wrap });
+      schedule = new FlushSchedule(this.#ring, {
+        intervalMs: flushMs,
+        nowMs: this.#nowMs,
+        buffers: this.#buffers,
+        wrap,
+      });
       schedule.error = this.#error;
       this.#schedules.set(flushMs, schedule);
     }
@@ -254,7 +275,8 @@ export class Mux implements Waiter {
   #change(config: VideoConfig | AudioConfig, dts: number): void {
     this.#set(config);
     const header = this.#announce();
-    this.#append({ dts, key: false, parts: [header.change], header, frames: 0 });
+    const parts = [header.change];
+    this.#append({ dts, key: false, parts, length: lengthOf(parts), header, frames: 0 });
   }
 
   #take(frame: MediaFrame): void {
@@ -274,14 +296,11 @@ export class Mux implements Waiter {
     const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
     this.#hasPictures ||= frame.kind === "video";
     const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
-    this.#append({ dts: frame.dts, key, parts, header, frames: 1 });
+    this.#append({ dts: frame.dts, key, parts, length: lengthOf(parts), header, frames: 1 });
   }
 
-  #append(item: Omit<MuxItem, "length">): void {
-    let length = 0;
-    for (const part of item.parts) length += part.length;
-    const { dts, key, parts, header, frames } = item;
-    this.#ring.write({ dts, key, parts, length, header, frames }, length);
+  #append(item: MuxItem): void {
+    this.#ring.write(item, item.length);
   }
 }
 
@@ -289,6 +308,7 @@ export class Mux implements Waiter {
 interface FlushInit {
   readonly intervalMs: number;
   readonly nowMs: () => number;
+  readonly buffers: BufferPool;
   readonly wrap: Format["wrap"] | undefined;
 }
 
@@ -301,6 +321,7 @@ class FlushSchedule {
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
   readonly #nowMs: () => number;
+  readonly #buffers: BufferPool;
   readonly #wrap: Format["wrap"] | undefined;
   readonly #batches = new Map<number, SharedBatch>();
   /** Where the batch that was asked for last begins: most viewers are at the same place. */
@@ -311,10 +332,11 @@ class FlushSchedule {
   #dueMs = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(ring: Ring<MuxItem>, { intervalMs, nowMs, wrap }: FlushInit) {
+  constructor(ring: Ring<MuxItem>, { intervalMs, nowMs, buffers, wrap }: FlushInit) {
     this.#ring = ring;
     this.#intervalMs = intervalMs;
     this.#nowMs = nowMs;
+    this.#buffers = buffers;
     this.#wrap = wrap;
     this.#flushed = ring.head;
   }
@@ -338,9 +360,10 @@ class FlushSchedule {
     const nextMs = this.#dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
     this.#flushed = this.#ring.head;
-    this.#batches.clear();
-    this.#recentStart = -1;
+    this.#forget();
     this.waiting.wake();
+    // Mostly all have read all by now: what the next stream's batch is made in is still in the cache.
+    if (this.waiting.size === this.readers) this.#forget();
   }
 
   /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */
@@ -354,6 +377,27 @@ class FlushSchedule {
     }
     this.#recentStart = start;
     return this.#recent = batch;
+  }
+
+  /** Ends a reader's loan of `batch`. */
+  giveBack(batch: SharedBatch): void {
+    batch.loans--;
+    if (!batch.isCurrent) this.#reuse(batch);
+  }
+
+  /** Gives the batches to nobody else. */
+  #forget(): void {
+    for (const batch of this.#batches.values()) {
+      batch.isCurrent = false;
+      this.#reuse(batch);
+    }
+    this.#batches.clear();
+    this.#recentStart = -1;
+    this.#recent = undefined;
+  }
+
+  #reuse({ loans, isKept, buffer }: SharedBatch): void {
+    if (buffer !== undefined && loans === 0 && !isKept) this.#buffers.give(buffer);
   }
 
   #gather(start: number, limit: number): SharedBatch | undefined {
@@ -382,9 +426,30 @@ class FlushSchedule {
       parts.unshift(before);
       parts.push(after);
     }
-    const [only] = parts;
-    return { bytes: parts.length === 1 && only ? only : concat(parts), frames, end, header };
+    const { bytes, buffer } = this.#join(parts);
+    const state = { loans: 0, isCurrent: true, isKept: false };
+    return { bytes, frames, end, header, buffer, ...state };
   }
+
+  #join(parts: readonly Uint8Array[]): Pick<SharedBatch, "bytes" | "buffer"> {
+    const [only] = parts;
+    if (parts.length === 1 && only) return { bytes: only, buffer: undefined };
+    const length = lengthOf(parts);
+    if (length > this.#buffers.bufferBytes) return { bytes: concat(parts), buffer: undefined };
+    const buffer = this.#buffers.take();
+    let at = 0;
+    for (const part of parts) {
+      buffer.set(part, at);
+      at += part.length;
+    }
+    return { bytes: buffer.subarray(0, at), buffer };
+  }
+}
+
+function lengthOf(parts: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  return length;
 }
 
 interface MuxReaderInit {
@@ -406,6 +471,9 @@ export class MuxReader implements Source<Batch> {
   /** Whether it has not seen all yet that was there when it came: that waits for no flush. */
   #joining = true;
   #closed = false;
+  #lends = false;
+  /** The batch that it has given away, to get it back. */
+  #loan: SharedBatch | undefined;
 
   /** Made by {@linkcode Mux.read}. */
   constructor(init: MuxReaderInit) {
@@ -437,9 +505,17 @@ export class MuxReader implements Source<Batch> {
    * @throws {LaggedError} If the viewer must not drop and frames were lost.
    */
   next(): Batch | undefined {
-    let batch = this.#take();
-    while (batch?.bytes.length === 0) batch = this.#take();
+    let batch: Batch | undefined;
+    do {
+      if (this.#loan) this.#schedule.giveBack(this.#loan);
+      this.#loan = undefined;
+      batch = this.#take();
+    } while (batch?.bytes.length === 0);
     return batch;
+  }
+
+  lend(): void {
+    this.#lends = true;
   }
 
   /** Wakes `waiter` at the next flush. */
@@ -453,6 +529,7 @@ export class MuxReader implements Source<Batch> {
     this.#closed = true;
     this.#cursor.close();
     if (waiter) this.#place.leave();
+    // Who leaves may still be sending its loan, which is never given back.
     this.#onClose();
   }
 
@@ -476,7 +553,12 @@ export class MuxReader implements Source<Batch> {
     const known = this.#header;
     this.#header = batch.header;
     if (known === undefined) return prefixed(first.header.start, batch);
-    return jumped && known !== first.header ? prefixed(first.header.change, batch) : batch;
+    if (jumped && known !== first.header) return prefixed(first.header.change, batch);
+    if (this.#lends) {
+      batch.loans++;
+      this.#loan = batch;
+    } else batch.isKept = true;
+    return batch;
   }
 }
 

@@ -15,6 +15,11 @@ export interface ReaderOptions<T> {
 
 /** Where {@linkcode pump} puts what it reads. */
 export interface Sink<T> {
+  /**
+   * Whether it needs an item no more once `write` has returned true, or when it calls
+   * {@linkcode Pump.resume}: then memory need not be new for each. @default {false}
+   */
+  readonly borrows?: boolean;
   /** Takes an item; false if it wants no other one before {@linkcode Pump.resume}. */
   write(item: T): boolean;
   /** Told once when the stream has ended. */
@@ -90,6 +95,7 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   /** Hands the items to `sink` from now on. */
   pumpInto(sink: Sink<T>): void {
     this.#sink = sink;
+    if (sink.borrows) this.#source.lend?.();
     this.pull();
   }
 

@@ -1,5 +1,6 @@
 /** Streams: tracks under a path, who writes them, who reads them, and how long they live. */
 
+import type { BufferPool } from "./buffer_pool.ts";
 import { type End, type EndCode, EndedError } from "./errors.ts";
 import type { AudioAccessUnit, DataUnit, Frame, MediaFrame, VideoAccessUnit } from "./frame.ts";
 import type { Logger } from "./log.ts";
@@ -26,6 +27,8 @@ export interface StreamHost {
   readonly log: Logger;
   /** Milliseconds of a clock that never goes back. */
   readonly nowMs: () => number;
+  /** What muxes make batches in. */
+  readonly buffers: BufferPool;
   /** Told when a track has its first configuration. */
   onTrack(stream: Stream, track: Track): void;
   /** Told when a track has another configuration than before. */
@@ -337,7 +340,8 @@ export class Stream {
       muxes.delete(key);
       if (muxes.size === 0) this.#muxes.delete(create);
     };
-    const mux = new Mux(create, { nowMs: this.#host.nowMs, onClose });
+    const { nowMs, buffers } = this.#host;
+    const mux = new Mux(create, { nowMs, buffers, onClose });
     this.#muxes.set(create, muxes.set(key, mux));
     const stop = this.giveTracks({
       add: (_kind, writer) => {

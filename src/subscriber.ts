@@ -326,4 +326,8 @@ class MuxBytes implements Source<Uint8Array<ArrayBuffer>>, Reader {
   close(waiter?: Waiter): void {
     this.#batches.close(waiter);
   }
+
+  lend(): void {
+    this.#batches.lend();
+  }
 }

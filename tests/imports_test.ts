@@ -21,6 +21,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "waiting",
     "guards",
     "flush",
+    "buffer_pool",
   ],
   ["bytes", "bits"],
   ["codecs/"],

@@ -78,6 +78,7 @@ function flushHead({ status, headers }: Response, outgoing: ServerResponse, code
 
 /** An endless body on its way from its source to a socket, without a promise or object a chunk. */
 class LiveAnswer implements Sink<Bytes> {
+  readonly borrows = true;
   readonly #socket: Socket;
   readonly #buffers: SharedBuffers;
   /** Whether it goes out in the chunked coding. */
@@ -138,11 +139,19 @@ class LiveAnswer implements Sink<Bytes> {
 async function sendOrdinary(
   response: Response,
   body: ReadableStream<Bytes> | null,
-  { incoming, outgoing, writeTimeoutMs }: Exchange,
+  { incoming, outgoing, scope, writeTimeoutMs }: Exchange,
 ): Promise<void> {
   const { status, headers } = response;
   outgoing.statusCode = status;
   outgoing.setHeaders(headers);
+  const whole = scope.wholeOf(body);
+  if (whole !== undefined && incoming.method !== "HEAD") {
+    const watch = new WriteWatch(writeTimeoutMs, () => incoming.socket.destroy());
+    outgoing.once("close", () => watch.stop());
+    outgoing.end(whole);
+    if (outgoing.writableLength > 0) watch.begin();
+    return;
+  }
   if (body === null || incoming.method === "HEAD") {
     body?.cancel().catch(() => {});
     // Without a body it has no length of 0 either.
@@ -159,8 +168,8 @@ async function sendOrdinary(
   });
   const first = await reader.read();
   let next = first.done ? undefined : reader.read();
-  const whole = first.done || headers.has("Content-Length") ? undefined : await settled(next);
-  if (first.done || whole?.done) {
+  const only = first.done || headers.has("Content-Length") ? undefined : await settled(next);
+  if (first.done || only?.done) {
     over = true;
     if (!headers.has("Content-Length")) {
       outgoing.setHeader("Content-Length", first.value?.length ?? 0);

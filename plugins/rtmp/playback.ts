@@ -135,6 +135,7 @@ export class Playback {
     if (!this.#isWanted()) return await bytes.cancel();
     const over = Promise.withResolvers<void>();
     const sink = {
+      borrows: true,
       write: (batch: Uint8Array) => {
         if (!this.#paused && this.#isWanted()) return this.#write(batch);
         this.#held = batch;

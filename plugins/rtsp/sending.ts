@@ -4,7 +4,7 @@ import type { AudioConfig, VideoConfig } from "../../src/codecs/config.ts";
 import type { FormatFactory, FormatTracks } from "../../src/mux.ts";
 import { type Pump, pump } from "../../src/readable.ts";
 import { firstOf, type RtpStart, splitInterleaved } from "../../src/rtp/interleaved.ts";
-import { serializeRtcp } from "../../src/rtp/rtcp.ts";
+import { SdesType, serializeRtcp } from "../../src/rtp/rtcp.ts";
 import type { RtpFormatOptions } from "../../src/rtp_format.ts";
 import type { Stream } from "../../src/stream.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
@@ -20,6 +20,9 @@ export const TRACK_KINDS = ["video", "audio"] as const;
  */
 const BURST_PACKETS = 64;
 const BURST_MS = 5;
+
+/** How long by UDP the goodbye comes behind the last packets: a player that is busy reads them first. */
+const UDP_GOODBYE_MS = 500;
 
 /** What a {@linkcode Sending} works with and whom it tells. */
 export interface SendingInit {
@@ -42,9 +45,10 @@ export interface SendingInit {
 /** The tracks of a stream that a peer is sent. */
 export class Sending {
   readonly #init: SendingInit;
-  readonly #sources = new Map<number, number>();
+  readonly #sources = new Map<number, RtpStart>();
   #pump: Pump | undefined;
   #over: PromiseWithResolvers<void> | undefined;
+  #farewell: PromiseWithResolvers<void> | undefined;
   #paused = false;
   #starting = true;
   /** A batch that waits for the peer to go on. */
@@ -81,6 +85,7 @@ export class Sending {
     if (this.#stopped) return await bytes.cancel();
     this.#over = Promise.withResolvers();
     this.#pump = pump(bytes, {
+      borrows: links.carrier === "tcp",
       write: (batch) => this.#take(batch),
       close: this.#over.resolve,
       abort: this.#over.reject,
@@ -96,21 +101,27 @@ export class Sending {
     if (!paused) this.#go();
   }
 
-  /** Says goodbye for the tracks (RFC 3550 6.6). */
-  goodbye(): void {
-    for (const [track, ssrc] of this.#sources) {
-      const report = { type: "rr", ssrc, reports: [] } as const;
-      this.#init.links.send(track, "rtcp", serializeRtcp([report, { type: "bye", ssrcs: [ssrc] }]));
+  /**
+   * Says goodbye for the tracks, by UDP once the peer has had the time to read their last packets,
+   * which it would overtake there. Settles when it is said.
+   */
+  async goodbye(): Promise<void> {
+    if (this.#init.links.carrier === "udp" && !this.#stopped) {
+      this.#farewell = Promise.withResolvers();
+      this.#timer = setTimeout(this.#farewell.resolve, UDP_GOODBYE_MS);
+      await this.#farewell.promise;
     }
-    this.#sources.clear();
+    this.#sayGoodbye();
   }
 
-  /** Ends it without a word to the peer. Idempotent. */
+  /** Ends it without a word to the peer but a goodbye that is due. Idempotent. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#pump?.cancel();
     this.#over?.resolve();
+    if (this.#farewell) this.#sayGoodbye();
+    this.#farewell?.resolve();
   }
 
   /** Takes a batch; false if the next one has to wait. */
@@ -132,6 +143,20 @@ export class Sending {
     return false;
   }
 
+  /** Says goodbye (RFC 3550 6.1, 6.6), once. */
+  #sayGoodbye(): void {
+    for (const [track, { ssrc, cname }] of this.#sources) {
+      const items = cname === undefined ? [] : [{ type: SdesType.cname, text: cname }];
+      const goodbye = serializeRtcp([
+        { type: "rr", ssrc, reports: [] },
+        { type: "sdes", chunks: [{ ssrc, items }] },
+        { type: "bye", ssrcs: [ssrc] },
+      ]);
+      this.#init.links.send(track, "rtcp", goodbye);
+    }
+    this.#sources.clear();
+  }
+
   #start(batch: Uint8Array): void {
     const { links, onStart } = this.#init;
     this.#starting = false;
@@ -141,7 +166,7 @@ export class Sending {
       const first = channels && firstOf(batch, channels);
       if (first === undefined) continue;
       firsts.set(track, first);
-      this.#sources.set(track, first.ssrc);
+      this.#sources.set(track, first);
     }
     onStart(firsts);
   }

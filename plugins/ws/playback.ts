@@ -31,6 +31,7 @@ export function playback(init: PlaybackInit): WebSocketHandlers {
 
 /** Sends batches to one viewer, without a promise or an object each. */
 class SocketSink implements Sink<Uint8Array> {
+  readonly borrows = true;
   readonly #socket: WebSocketConnection;
   readonly #log: Logger;
   readonly #onReady: () => void;

@@ -233,7 +233,10 @@ export function flvTag(
   return concat(flvTagParts(type, timestampMs, parts));
 }
 
-/** {@linkcode flvTag} without a copy of `parts`, which are among what it gives. */
+/**
+ * {@linkcode flvTag} in parts, of which the last of `parts` is one: it is not copied, as it is mostly
+ * a frame. Those before it are short.
+ */
 export function flvTagParts(
   type: FlvTagType,
   timestampMs: number,
@@ -244,23 +247,31 @@ export function flvTagParts(
   if (length > MAX_TAG_BYTES) {
     throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
   }
-  const header = new Uint8Array(TAG_HEADER_BYTES);
-  header[0] = type;
-  header[1] = length >>> 16;
-  header[2] = length >>> 8;
-  header[3] = length;
-  header[4] = timestampMs >>> 16;
-  header[5] = timestampMs >>> 8;
-  header[6] = timestampMs;
-  header[7] = timestampMs >>> 24;
+  const last = parts.at(-1) ?? NOTHING;
+  const head = new Uint8Array(TAG_HEADER_BYTES + length - last.length);
+  head[0] = type;
+  head[1] = length >>> 16;
+  head[2] = length >>> 8;
+  head[3] = length;
+  head[4] = timestampMs >>> 16;
+  head[5] = timestampMs >>> 8;
+  head[6] = timestampMs;
+  head[7] = timestampMs >>> 24;
+  let at = TAG_HEADER_BYTES;
+  for (const part of parts.slice(0, -1)) {
+    head.set(part, at);
+    at += part.length;
+  }
   const size = TAG_HEADER_BYTES + length;
   const previousTagSize = new Uint8Array(PREVIOUS_TAG_SIZE_BYTES);
   previousTagSize[0] = size >>> 24;
   previousTagSize[1] = size >>> 16;
   previousTagSize[2] = size >>> 8;
   previousTagSize[3] = size;
-  return [header, ...parts, previousTagSize];
+  return [head, last, previousTagSize];
 }
+
+const NOTHING = new Uint8Array();
 
 /** A view of `chunk`, or a copy where the view would keep a mostly empty buffer alive. */
 function share(chunk: Uint8Array, start: number, end: number): Uint8Array {
