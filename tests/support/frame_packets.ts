@@ -3,30 +3,20 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { AudioConfig, VideoConfig } from "../../src/codecs/config.ts";
-import { InvalidDataError } from "../../src/errors.ts";
 import type { RtpFormat } from "../../src/rtp/format.ts";
-import { parseRtp, type RtpPacket } from "../../src/rtp/packet.ts";
+import type { RtpPacket } from "../../src/rtp/packet.ts";
 import type { Depacketizer, Packetizer, RtpUnit } from "../../src/rtp/payload.ts";
-import { parseSdp } from "../../src/rtp/sdp.ts";
 import { concat } from "../../src/bytes.ts";
-import { describeUnit, hashOf, type RtpFixture } from "./rtp_fixtures.ts";
+import { hashOf, type RtpFixture } from "./rtp_fixtures.ts";
+import { type Make, opened, packetsOf, run, runHostile } from "./rtp_packets.ts";
+
+export * from "./rtp_packets.ts";
 
 /** Fixed, so that a failure is there again in the next run. */
 const SEED = 20_26;
 
 /** Random orders, and random damages, of each fixture. */
 const ROUNDS = 40;
-
-/** Makes a depacketizer for a format. */
-export type Make = (format: RtpFormat) => Depacketizer;
-
-/** A packet as tests write it: what is left out is 0, false or one more than before. */
-export interface Sent {
-  readonly payload: readonly number[] | Uint8Array;
-  readonly timestamp?: number;
-  readonly marker?: boolean;
-  readonly sequence?: number;
-}
 
 /** A format with the given fmtp parameters and a clock of 48 kHz. */
 export function formatWith(encoding: string, parameters: Record<string, string> = {}): RtpFormat {
@@ -36,16 +26,6 @@ export function formatWith(encoding: string, parameters: Record<string, string> 
     clockRate: 48_000,
     parameters: new Map(Object.entries(parameters)),
   };
-}
-
-/** Packets with sequence numbers that begin at 65534, to wrap around soon. */
-export function packetsOf(sent: readonly Sent[]): RtpPacket[] {
-  let next = 65_534;
-  return sent.map(({ payload, timestamp = 0, marker = false, sequence = next }) => {
-    next = (sequence + 1) & 0xffff;
-    const bytes = Uint8Array.from(payload);
-    return { payloadType: 96, marker, sequence, timestamp, ssrc: 1, payload: bytes };
-  });
 }
 
 /** The packets of `frames`, 1000 ticks apart, of which the first is a key frame. */
@@ -64,62 +44,9 @@ export function packetize(
   }));
 }
 
-/** Everything that comes out of `packets`; `undefined` among them is a loss that is announced. */
-export function run(
-  depacketizer: Depacketizer,
-  packets: readonly (RtpPacket | undefined)[],
-): RtpUnit[] {
-  const units = packets.flatMap((packet) => {
-    if (packet === undefined) depacketizer.lose();
-    return packet === undefined ? [] : depacketizer.push(packet);
-  });
-  return [...units, ...depacketizer.flush()];
-}
-
-/** {@linkcode run} for hostile packets: whatever is thrown must be an {@linkcode InvalidDataError}. */
-export function runHostile(
-  depacketizer: Depacketizer,
-  packets: readonly (RtpPacket | undefined)[],
-): RtpUnit[] {
-  const units: RtpUnit[] = [];
-  for (const packet of packets) {
-    try {
-      if (packet === undefined) depacketizer.lose();
-      else units.push(...depacketizer.push(packet));
-    } catch (error) {
-      if (!(error instanceof InvalidDataError)) throw error;
-    }
-  }
-  return [...units, ...depacketizer.flush()];
-}
-
 /** Units in a form that compares byte for byte and prints short: timestamp and bytes. */
 export function plain(units: readonly RtpUnit[]): number[][] {
   return units.map(({ timestamp, parts }) => [timestamp, ...concat(parts)]);
-}
-
-/** The packets of a fixture and the format that its session description announces. */
-export function opened(fixture: RtpFixture): { packets: RtpPacket[]; format: RtpFormat } {
-  const format = parseSdp(fixture.sdp).media[0]?.formats[0];
-  if (format === undefined) throw new Error(`Cannot find a format: ${fixture.name} has none`);
-  return { packets: fixture.packets.map(parseRtp), format };
-}
-
-/** Asserts that a fixture comes out as its encoder put it in. */
-export function assertAsExpected(fixture: RtpFixture, make: Make): void {
-  const { packets, format } = opened(fixture);
-  const depacketizer = make(format);
-  const units = run(depacketizer, packets);
-  const origin = units[0]?.timestamp ?? 0;
-  const { expected } = fixture;
-  const found = units.map((unit) => describeUnit(expected.encoding, unit, origin));
-  const wanted = expected.units.map(({ timestamp, bytes, hash }, index) => {
-    const shown = found[index]?.timestamp ?? NaN;
-    const close = Math.abs(shown - timestamp) <= expected.tolerance;
-    return { timestamp: close ? shown : timestamp, bytes, hash };
-  });
-  assertEquals(found, wanted);
-  assertEquals(depacketizer.dropped, 0);
 }
 
 /**

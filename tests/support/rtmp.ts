@@ -11,80 +11,32 @@ import {
 } from "../../plugins/rtmp/command.ts";
 import { ClientHandshake } from "../../plugins/rtmp/handshake.ts";
 import { MessageType, type RtmpMessage } from "../../plugins/rtmp/message.ts";
-import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
+import { rtmpService } from "../../plugins/rtmp/service.ts";
 import { concat } from "../../src/bytes.ts";
-import { Engine } from "../../src/engine.ts";
 import { type AmfInput, type AmfObject, encodeAmf0, isAmfObject } from "../../src/formats/amf.ts";
 import type { EngineConfig } from "../../src/options.ts";
-import { Plugins } from "../../src/plugin.ts";
 import { audioBody, audioHeader, videoBody, videoHeader } from "./frames.ts";
-import { listLogger } from "./logs.ts";
+import { eventually, type PluginServer, startPlugin } from "./plugin_server.ts";
 
-/** How long any step of a test may take. */
-const PATIENCE_MS = 5000;
+export { eventually, type PluginServer } from "./plugin_server.ts";
+
 /** Chunk size that clients send with. */
 const CHUNK_SIZE = 4096;
 /** Largest message that clients take. */
 const MAX_MESSAGE_BYTES = 0xff_ffff;
 
-/** A running server with the rtmp plugin under the name `RTMP`. */
-export interface RtmpTestServer extends AsyncDisposable {
-  readonly engine: Engine;
-  readonly plugins: Plugins;
-  /** Lines of the log: level, category and text. */
-  readonly logs: string[];
-  /** Where it listens, now. */
-  readonly urls: readonly string[];
-  /** The first of its addresses. */
-  readonly url: string;
-  /** Reasons for which the plugin says that sessions ended. */
-  readonly reasons: string[];
-}
-
 /** Starts an engine with the rtmp plugin on 127.0.0.1. */
-export async function startRtmp(
+export function startRtmp(
   options: Record<string, unknown> = {},
   config: EngineConfig = {},
-): Promise<RtmpTestServer> {
-  const logs: string[] = [];
-  const log = listLogger(logs, "m7s");
-  const engine = new Engine({ OnDemandPublishTimeout: 0.2, ...config }, { log });
-  const plugins = new Plugins(engine, { log });
-  let service: RtmpService = { urls: [] };
-  await plugins.load("RTMP", rtmp, { Host: "127.0.0.1", Port: 0, ...options });
-  await plugins.load("spy", {
-    name: "spy",
-    requires: [rtmpService],
-    run: ({ use }) => void (service = use(rtmpService)),
+): Promise<PluginServer> {
+  return startPlugin({
+    name: "RTMP",
+    plugin: rtmp,
+    service: rtmpService,
+    options: { ...options },
+    config,
   });
-  await plugins.unload("spy");
-  return {
-    engine,
-    plugins,
-    logs,
-    get urls() {
-      return service.urls;
-    },
-    get url() {
-      return service.urls[0] ?? "";
-    },
-    get reasons() {
-      return logs.flatMap((line) => /^warn m7s\.rtmp \S+ ended: (.*)$/.exec(line)?.[1] ?? []);
-    },
-    async [Symbol.asyncDispose]() {
-      await engine.close();
-      await plugins.close();
-    },
-  };
-}
-
-/** Resolves as soon as `holds`, and fails if it does not in time. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const until = performance.now() + PATIENCE_MS;
-  while (!holds()) {
-    if (performance.now() > until) throw new Error(`It is not so in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
 }
 
 /** How a {@linkcode RtmpClient} begins. */

@@ -13,81 +13,32 @@ import {
 } from "../../plugins/rtsp/message.ts";
 import rtsp from "../../plugins/rtsp/mod.ts";
 import { RtspParser } from "../../plugins/rtsp/parser.ts";
-import { type RtspService, rtspService } from "../../plugins/rtsp/service.ts";
+import { rtspService } from "../../plugins/rtsp/service.ts";
 import { concat } from "../../src/bytes.ts";
-import { Engine } from "../../src/engine.ts";
 import type { EngineConfig } from "../../src/options.ts";
-import { Plugins } from "../../src/plugin.ts";
 import { formatOf } from "../../src/rtp/media_format.ts";
 import { isRtcp, parseRtp, type RtpPacket, serializeRtp } from "../../src/rtp/packet.ts";
 import { serializeSdp, type SessionDescription } from "../../src/rtp/sdp.ts";
 import { aac, h264, slice } from "./frames.ts";
-import { listLogger } from "./logs.ts";
+import { eventually, type PluginServer, startPlugin } from "./plugin_server.ts";
 
-/** How long any step of a test may take. */
-const PATIENCE_MS = 5000;
+export { eventually, type PluginServer } from "./plugin_server.ts";
 
 /** UDP ports of tests; those that another test has are passed over. */
 export const UDP_PORTS: readonly [number, number] = [23_000, 23_999];
 
-/** A running server with the rtsp plugin under the name `RTSP`. */
-export interface RtspTestServer extends AsyncDisposable {
-  readonly engine: Engine;
-  readonly plugins: Plugins;
-  /** Lines of the log: level, category and text. */
-  readonly logs: string[];
-  /** Where it listens, now. */
-  readonly urls: readonly string[];
-  /** The first of its addresses. */
-  readonly url: string;
-  /** Reasons for which the plugin says that sessions ended. */
-  readonly reasons: string[];
-}
-
 /** Starts an engine with the rtsp plugin on 127.0.0.1, without UDP unless told so. */
-export async function startRtsp(
+export function startRtsp(
   options: Record<string, unknown> = {},
   config: EngineConfig = {},
-): Promise<RtspTestServer> {
-  const logs: string[] = [];
-  const log = listLogger(logs, "m7s");
-  const engine = new Engine({ OnDemandPublishTimeout: 0.2, ...config }, { log });
-  const plugins = new Plugins(engine, { log });
-  let service: RtspService = { urls: [] };
-  await plugins.load("RTSP", rtsp, { Host: "127.0.0.1", Port: 0, UDPPorts: [], ...options });
-  await plugins.load("spy", {
-    name: "spy",
-    requires: [rtspService],
-    run: ({ use }) => void (service = use(rtspService)),
+): Promise<PluginServer> {
+  return startPlugin({
+    name: "RTSP",
+    plugin: rtsp,
+    service: rtspService,
+    options: { UDPPorts: [], ...options },
+    config,
   });
-  await plugins.unload("spy");
-  return {
-    engine,
-    plugins,
-    logs,
-    get urls() {
-      return service.urls;
-    },
-    get url() {
-      return service.urls[0] ?? "";
-    },
-    get reasons() {
-      return logs.flatMap((line) => /^warn m7s\.rtsp \S+ ended: (.*)$/.exec(line)?.[1] ?? []);
-    },
-    async [Symbol.asyncDispose]() {
-      await engine.close();
-      await plugins.close();
-    },
-  };
-}
-
-/** Resolves as soon as `holds`, and fails if it does not in time. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const until = performance.now() + PATIENCE_MS;
-  while (!holds()) {
-    if (performance.now() > until) throw new Error(`It is not so in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
 }
 
 /** What a request has beside its method. */

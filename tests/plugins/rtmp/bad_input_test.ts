@@ -9,24 +9,24 @@ import { audioHeader, videoBody, videoHeader } from "../../support/frames.ts";
 import {
   eventually,
   kindOf,
+  type PluginServer,
   RtmpClient,
-  type RtmpTestServer,
   startRtmp,
 } from "../../support/rtmp.ts";
 
 /** A stream of somebody else, which must not notice what happens to the one at fault. */
 class Bystanders implements AsyncDisposable {
-  readonly #server: RtmpTestServer;
+  readonly #server: PluginServer;
   readonly #publisher: RtmpClient;
   readonly #player: RtmpClient;
 
-  private constructor(server: RtmpTestServer, publisher: RtmpClient, player: RtmpClient) {
+  private constructor(server: PluginServer, publisher: RtmpClient, player: RtmpClient) {
     this.#server = server;
     this.#publisher = publisher;
     this.#player = player;
   }
 
-  static async join(server: RtmpTestServer): Promise<Bystanders> {
+  static async join(server: PluginServer): Promise<Bystanders> {
     const publisher = await RtmpClient.publish(server.url, "bystander");
     const player = await RtmpClient.play(server.url, "bystander");
     await publisher.pushHeaders();
@@ -49,7 +49,7 @@ class Bystanders implements AsyncDisposable {
 }
 
 /** The log has just this one reason for the end of a session, or none. */
-async function assertReason(server: RtmpTestServer, reason: RegExp | undefined): Promise<void> {
+async function assertReason(server: PluginServer, reason: RegExp | undefined): Promise<void> {
   if (reason === undefined) return assertEquals(server.reasons, []);
   await eventually("a reason", () => server.reasons.length > 0);
   const [line = "", ...more] = server.reasons;

@@ -7,9 +7,9 @@ import { serializeSdp } from "../../../src/rtp/sdp.ts";
 import {
   descriptionOf,
   eventually,
+  type PluginServer,
   type RequestOptions,
   RtspTestClient,
-  type RtspTestServer,
   startRtsp,
 } from "../../support/rtsp.ts";
 
@@ -38,7 +38,7 @@ async function shown(
 async function guarded(
   options: Record<string, unknown>,
   password = BOB.password,
-): Promise<{ readonly server: RtspTestServer; readonly asked: GuardRequest[] }> {
+): Promise<{ readonly server: PluginServer; readonly asked: GuardRequest[] }> {
   const server = await startRtsp(options);
   const asked: GuardRequest[] = [];
   for (const action of ["publish", "subscribe"] as const) {

@@ -2,13 +2,13 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { writeRequest } from "../../../plugins/rtsp/message.ts";
 import { concat } from "../../../src/bytes.ts";
-import { eventually, RtspTestClient, type RtspTestServer, startRtsp } from "../../support/rtsp.ts";
+import { eventually, type PluginServer, RtspTestClient, startRtsp } from "../../support/rtsp.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
 
 /** A server with a stream live/a that is published and played, which must not notice anything. */
 async function busyServer(): Promise<{
-  readonly server: RtspTestServer;
+  readonly server: PluginServer;
   readonly check: () => Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }> {

@@ -13,16 +13,16 @@ import {
   descriptionOf,
   eventually,
   type PeerAnswer,
+  type PluginServer,
   RtpFrames,
   RtspTestClient,
   RtspTestPeer,
-  type RtspTestServer,
   startRtsp,
   UDP_PORTS,
 } from "../../support/rtsp.ts";
 import type { RtspRequest } from "../../../plugins/rtsp/message.ts";
 
-function framesOf(server: RtspTestServer, path = "live/b"): number {
+function framesOf(server: PluginServer, path = "live/b"): number {
   return server.engine.getStream(path)?.videoTracks[0]?.stats().frames ?? 0;
 }
 

@@ -8,8 +8,8 @@ import { h264, OTHER_ASC, slice } from "../../support/frames.ts";
 import {
   descriptionOf,
   eventually,
+  type PluginServer,
   RtspTestClient,
-  type RtspTestServer,
   startRtsp,
 } from "../../support/rtsp.ts";
 
@@ -17,7 +17,7 @@ const SDP = { "Content-Type": "application/sdp" };
 const TCP = { Transport: "RTP/AVP/TCP;unicast;interleaved=0-1" };
 
 /** Waits until `server` has `count` frames of video of live/a. */
-async function frames(server: RtspTestServer, count: number): Promise<void> {
+async function frames(server: PluginServer, count: number): Promise<void> {
   await eventually(
     `${count} frames`,
     () => server.engine.getStream("live/a")?.videoTracks[0]?.stats().frames === count,
@@ -57,6 +57,8 @@ Deno.test("RtspSession gives RTP-Info of the first packets when it answers PLAY"
   const report = player.packets.find(({ channel }) => channel === 3)?.bytes ?? new Uint8Array();
   const [sender] = parseRtcp(report);
   assertEquals(sender?.type === "sr" && sender.rtpTimestamp, audio?.timestamp);
+  const sound = player.packets.find(({ channel, rtp }) => channel === 2 && rtp)?.rtp;
+  assertEquals(audio?.sequence, sound?.sequence);
 });
 
 Deno.test("RtspSession shares the bytes of players with the same channels", async () => {
@@ -221,7 +223,7 @@ Deno.test("RtspSession says goodbye and closes when the stream ends", async () =
   assertEquals(await player.closed, undefined);
   const types = player.packets.filter(({ rtp }) => rtp === undefined)
     .map(({ channel, bytes }) => [channel, parseRtcp(bytes).map(({ type }) => type).join()]);
-  assertEquals(types.slice(-2), [[1, "rr,bye"], [3, "rr,bye"]]);
+  assertEquals(types.slice(-2), [[1, "rr,sdes,bye"], [3, "rr,sdes,bye"]]);
   assertEquals(server.reasons, []);
   assertEquals(server.engine.getStream("live/a"), undefined);
 });
