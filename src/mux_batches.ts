@@ -1,0 +1,218 @@
+/** What viewers of a mux share: its items, and the batches in which these leave together. */
+
+import type { BufferPool } from "./buffer_pool.ts";
+import { concat } from "./bytes.ts";
+import type { Format } from "./mux.ts";
+import type { Ring, RingItem } from "./ring.ts";
+import { WakeList } from "./wake_list.ts";
+
+/** The announcement of a set of tracks, in both of its forms. */
+export interface Header {
+  /** At the start of what a viewer gets. */
+  readonly start: Uint8Array;
+  /** In the middle of it. */
+  readonly change: Uint8Array;
+}
+
+/** A frame's bytes, or an announcement's. */
+export interface MuxItem extends RingItem {
+  /** The bytes, one after the other. */
+  readonly parts: readonly Uint8Array[];
+  /** How many these are in all. */
+  readonly length: number;
+  /** The announcement in force from this item on. */
+  readonly header: Header;
+  /** 1 for a frame, 0 for an announcement. */
+  readonly frames: number;
+}
+
+/** Bytes that go out in one piece. */
+export interface Batch {
+  /** Whole items of the format, one after the other. */
+  readonly bytes: Uint8Array;
+  /** Frames in them. */
+  readonly frames: number;
+}
+
+/** A batch, and who has it. */
+export interface SharedBatch extends Batch {
+  /** Sequence number after the last item. */
+  readonly end: number;
+  /** The announcement in force at its end. */
+  readonly header: Header;
+  /** What the bytes are in, if it can be used again. */
+  readonly buffer: Uint8Array<ArrayBuffer> | undefined;
+  /** Readers that have borrowed it. */
+  loans: number;
+  /** Whether others may get it. */
+  isCurrent: boolean;
+  /** Whether a reader has got it that never says when it needs it no more. */
+  isKept: boolean;
+}
+
+/**
+ * Most bytes in one batch, unless one frame is larger: what a stalled viewer can hold in memory
+ * beside the ring.
+ */
+const MAX_BATCH_BYTES = 65_536;
+
+/** Size of the buffers that batches are made in: one of them and what is wrapped around it. */
+export const BATCH_BUFFER_BYTES = MAX_BATCH_BYTES + 256;
+
+/** How a {@linkcode FlushSchedule} works. */
+export interface FlushInit {
+  /** How long items are gathered; 0 for not at all. */
+  readonly intervalMs: number;
+  /** Milliseconds of a clock that never goes back. */
+  readonly nowMs: () => number;
+  /** What batches are made in. */
+  readonly buffers: BufferPool;
+  /** What goes around the frames of a batch. */
+  readonly wrap: Format["wrap"] | undefined;
+}
+
+/** When the viewers of one flush interval get what has been muxed, and the batches they share. */
+export class FlushSchedule {
+  /** Readers that have read all that was flushed. */
+  readonly waiting: WakeList = new WakeList();
+  /** How many readers there are. */
+  readers = 0;
+  /** Why there is no more to read, if the format has failed. */
+  error: unknown;
+  readonly #ring: Ring<MuxItem>;
+  readonly #intervalMs: number;
+  readonly #nowMs: () => number;
+  readonly #buffers: BufferPool;
+  readonly #wrap: Format["wrap"] | undefined;
+  readonly #batches = new Map<number, SharedBatch>();
+  /** Where the batch that was asked for last begins: most viewers are at the same place. */
+  #recentStart = -1;
+  #recent: SharedBatch | undefined;
+  #flushed: number;
+  /** When the next flush is due: one interval after the one before was. */
+  #dueMs = -Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** The schedule of readers of `ring`. */
+  constructor(ring: Ring<MuxItem>, { intervalMs, nowMs, buffers, wrap }: FlushInit) {
+    this.#ring = ring;
+    this.#intervalMs = intervalMs;
+    this.#nowMs = nowMs;
+    this.#buffers = buffers;
+    this.#wrap = wrap;
+    this.#flushed = ring.head;
+  }
+
+  /** Sequence number up to which viewers may read. */
+  get flushed(): number {
+    return this.#flushed;
+  }
+
+  /** Told when there is more in the ring. */
+  onWrite(): void {
+    if (this.#flushed === this.#ring.head || this.#timer !== undefined) return;
+    const leftMs = this.#dueMs - this.#nowMs();
+    if (leftMs <= 0) return this.flush();
+    this.#timer = setTimeout(() => this.flush(), leftMs);
+  }
+
+  /** Lets readers have all that is in the ring. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const nowMs = this.#nowMs();
+    const nextMs = this.#dueMs + this.#intervalMs;
+    this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
+    this.#flushed = this.#ring.head;
+    this.#forget();
+    this.waiting.wake();
+    // Mostly all have read all by now: what the next stream's batch is made in is still in the cache.
+    if (this.waiting.size === this.readers) this.#forget();
+  }
+
+  /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */
+  batch(start: number, end: number): SharedBatch | undefined {
+    if (start === this.#recentStart) return this.#recent;
+    let batch = this.#batches.get(start);
+    if (batch === undefined) {
+      batch = this.#gather(start, end);
+      if (batch === undefined) return undefined;
+      this.#batches.set(start, batch);
+    }
+    this.#recentStart = start;
+    return this.#recent = batch;
+  }
+
+  /** Ends a reader's loan of `batch`. */
+  giveBack(batch: SharedBatch): void {
+    batch.loans--;
+    if (!batch.isCurrent) this.#reuse(batch);
+  }
+
+  /** Gives the batches to nobody else. */
+  #forget(): void {
+    for (const batch of this.#batches.values()) {
+      batch.isCurrent = false;
+      this.#reuse(batch);
+    }
+    this.#batches.clear();
+    this.#recentStart = -1;
+    this.#recent = undefined;
+  }
+
+  #reuse({ loans, isKept, buffer }: SharedBatch): void {
+    if (buffer !== undefined && loans === 0 && !isKept) this.#buffers.give(buffer);
+  }
+
+  #gather(start: number, limit: number): SharedBatch | undefined {
+    const parts: Uint8Array[] = [];
+    let header: Header | undefined;
+    let length = 0;
+    let frames = 0;
+    let end = start;
+    for (; end < limit; end++) {
+      const item = this.#ring.at(end);
+      if (item === undefined) break;
+      if (length > 0 && length + item.length > MAX_BATCH_BYTES) break;
+      if (this.#wrap && item.frames === 0 && end > start) break;
+      for (const part of item.parts) parts.push(part);
+      length += item.length;
+      frames += item.frames;
+      header = item.header;
+      if (this.#wrap && item.frames === 0) {
+        end++;
+        break;
+      }
+    }
+    if (header === undefined) return undefined;
+    if (this.#wrap && frames > 0 && length > 0) {
+      const { before, after } = this.#wrap(length);
+      parts.unshift(before);
+      parts.push(after);
+    }
+    const { bytes, buffer } = this.#join(parts);
+    const state = { loans: 0, isCurrent: true, isKept: false };
+    return { bytes, frames, end, header, buffer, ...state };
+  }
+
+  #join(parts: readonly Uint8Array[]): Pick<SharedBatch, "bytes" | "buffer"> {
+    const [only] = parts;
+    if (parts.length === 1 && only) return { bytes: only, buffer: undefined };
+    const length = lengthOf(parts);
+    if (length > this.#buffers.bufferBytes) return { bytes: concat(parts), buffer: undefined };
+    const buffer = this.#buffers.take();
+    let at = 0;
+    for (const part of parts) {
+      buffer.set(part, at);
+      at += part.length;
+    }
+    return { bytes: buffer.subarray(0, at), buffer };
+  }
+}
+
+/** How many bytes `parts` are in all. */
+export function lengthOf(parts: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  return length;
+}
