@@ -122,6 +122,10 @@ class Input<F extends VideoAccessUnit | AudioAccessUnit> {
   skipToKey(): void {
     this.#needsKey = true;
   }
+
+  moved(us: number): void {
+    this.#time.moved(us);
+  }
 }
 
 function sameConfig(a: VideoConfig | AudioConfig, b: VideoConfig | AudioConfig): boolean {
@@ -244,6 +248,14 @@ export class VideoInput {
     this.#input.skipToKey();
   }
 
+  /**
+   * Says that the times to come lie `us` later than those so far would let expect, as the publisher
+   * now knows better where the track lies: it is no jump of its clock.
+   */
+  moved(us: number): void {
+    this.#input.moved(us);
+  }
+
   /** A sink with the semantics of {@linkcode VideoInput.pushByteStream}. */
   byteStreamSink(): WritableStream<ByteStreamChunk> {
     return this.#input.host.sink(({ timestampMs, body }) => this.pushByteStream(timestampMs, body));
@@ -339,6 +351,11 @@ export class AudioInput {
   /** Sets the decoder configuration of the frames to come. */
   configure(config: AudioConfig): void {
     if (this.#input.host.accepts("audio")) this.#input.configure(config);
+  }
+
+  /** As {@linkcode VideoInput.moved}. */
+  moved(us: number): void {
+    this.#input.moved(us);
   }
 
   /**

@@ -29,6 +29,8 @@ export interface RtpInput {
   readonly live: boolean;
   /** Takes over what `format` says, before the first frame of it. */
   use(format: RtpFormat): void;
+  /** Says that times to come have been moved by `us` against those so far. */
+  moved(us: number): void;
   /** Says that frames to come may refer to some that never came. */
   lose(nowMs: number): void;
   /**
@@ -67,6 +69,11 @@ export class RtpVideoInput implements RtpInput {
     this.#fourcc = fourcc;
     if (isNalu(fourcc)) this.#input.naluCodec = fourcc;
     if (config?.kind === "video") this.#input.configure(config);
+  }
+
+  /** Says that times to come have been moved by `us` against those so far. */
+  moved(us: number): void {
+    this.#input.moved(us);
   }
 
   /** Drops frames until the next keyframe. */
@@ -172,6 +179,11 @@ export class RtpAudioInput implements RtpInput {
     const config = configOf(format);
     this.#fourcc = fourccOf(format) ?? "";
     if (config?.kind === "audio") this.#input.configure(config);
+  }
+
+  /** Says that times to come have been moved by `us` against those so far. */
+  moved(us: number): void {
+    this.#input.moved(us);
   }
 
   /** Does nothing: each frame can be decoded without those before. */

@@ -316,6 +316,8 @@ class ReceivedTrack {
     const nowMs = this.#nowMs;
     if (stage.format !== this.#format) this.#use(stage.format);
     const ptsUs = this.#clock.map(unit.timestamp, nowMs);
+    const movedUs = this.#clock.takeMove();
+    if (movedUs !== 0) this.input.moved(movedUs);
     this.input.push(unit, stage, { ptsUs, nowMs });
     if (!this.#live) this.#see();
   }

@@ -135,6 +135,11 @@ export class TimelineTrack {
     return us;
   }
 
+  /** Says that its publisher has moved the times to come by `us`: such a step is no jump. */
+  moved(us: number): void {
+    this.#lastRawUs += us;
+  }
+
   #start(rawUs: number): Epoch {
     const epoch = this.#timeline.epoch;
     const endUs = this.#timeline.endUs ?? 0;

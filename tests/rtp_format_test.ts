@@ -1,6 +1,6 @@
 /** RTP out of a mux: the same frames at the other end, at the same times, from any start. */
 
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import { concat, equalBytes } from "../src/bytes.ts";
 import type { AudioConfig, VideoConfig } from "../src/codecs/config.ts";
 import { alawConfig, ulawConfig } from "../src/codecs/g711.ts";
@@ -445,7 +445,7 @@ Deno.test("splitInterleaved() refuses what does not end with a whole packet", ()
   assertThrows(() => [...splitInterleaved(Uint8Array.of(0x25, 0, 0, 0))], RangeError);
 });
 
-Deno.test("firstOf() gives timestamps of one moment, and the first sequence numbers", () => {
+Deno.test("firstOf() gives timestamps of one moment, and sequence numbers also of what is to come", () => {
   const format = rtpFormat(CHANNELS)();
   format.header(TRACKS, "start");
   writeFrame(format, picture(0, true));
@@ -453,28 +453,41 @@ Deno.test("firstOf() gives timestamps of one moment, and the first sequence numb
   const key = writeFrame(format, picture(2000, true, { ctsMs: 80 }));
   const picture2 = writeFrame(format, picture(2040));
   const sound2 = writeFrame(format, sound(2013));
-  const videoStart = firstOf(key, VIDEO_CHANNELS);
-  const audioStart = firstOf(key, AUDIO_CHANNELS);
   const packets = parse(concat([key, sound2])).rtp;
   const [video, audio] = [packets.get(0)?.[0], packets.get(2)?.[0]];
   assert(video !== undefined && audio !== undefined);
-  assertEquals(videoStart, {
+  const cname = firstOf(key, VIDEO_CHANNELS)?.cname;
+  assertMatch(cname ?? "", /^\S{8,}$/);
+  assertEquals(firstOf(key, VIDEO_CHANNELS), {
     ssrc: video.ssrc,
     sequence: video.sequence,
     timestamp: (video.timestamp - 7200) >>> 0,
+    cname,
   });
-  assertEquals(audioStart, {
-    ssrc: audio.ssrc,
-    sequence: undefined,
-    timestamp: (audio.timestamp - 13 * 48) >>> 0,
-  });
-  assertEquals(firstOf(concat([key, picture2, sound2]), AUDIO_CHANNELS), {
+  const audioStart = {
     ssrc: audio.ssrc,
     sequence: audio.sequence,
     timestamp: (audio.timestamp - 13 * 48) >>> 0,
-  });
+    cname,
+  };
+  assertEquals(firstOf(key, AUDIO_CHANNELS), audioStart);
+  assertEquals(firstOf(concat([key, picture2, sound2]), AUDIO_CHANNELS), audioStart);
   assertEquals(firstOf(picture2, AUDIO_CHANNELS), undefined);
-  assertEquals(firstOf(sound2, AUDIO_CHANNELS)?.timestamp, audio.timestamp);
+  assertEquals(firstOf(sound2, AUDIO_CHANNELS), {
+    ssrc: audio.ssrc,
+    sequence: audio.sequence,
+    timestamp: audio.timestamp,
+    cname: undefined,
+  });
+});
+
+Deno.test("firstOf() knows the next sequence number when numbers have wrapped around", () => {
+  const format = rtpFormat(CHANNELS)();
+  format.header(TRACKS, "start");
+  for (let ms = 0; ms < 70_000; ms++) writeFrame(format, sound(ms));
+  const key = writeFrame(format, picture(70_000, true));
+  const next = parse(writeFrame(format, sound(70_000))).rtp.get(2)?.[0];
+  assertEquals(firstOf(key, AUDIO_CHANNELS)?.sequence, next?.sequence);
 });
 
 Deno.test("Subscriber.mux() gives RTP that viewers share, and that starts with reports and sets", async () => {

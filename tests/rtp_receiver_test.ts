@@ -370,7 +370,15 @@ Deno.test("RtpReceiver.push() leaves out another sender as long as the first one
 
 Deno.test("RtpReceiver.push() follows another sender when the first one is silent or has left", async () => {
   for (const leaves of [false, true]) {
-    await using receiving = await Receiving.start({ tracks: [[SPROP]], reorder: false });
+    const asked: number[] = [];
+    await using receiving: Receiving = await Receiving.start({
+      tracks: [[SPROP]],
+      reorder: false,
+      onKeyframeNeeded: () => {
+        const packets = parseRtcp(receiving.receiver.keyframeRequest(0) ?? new Uint8Array());
+        asked.push(...packets.flatMap((packet) => packet.type === "pli" ? packet.mediaSsrc : []));
+      },
+    });
     const source = new Source(7);
     receiving.push(source.picture(0, 0, true), 0, 1000);
     receiving.push(source.picture(3600, 1), 0, 1040);
@@ -389,8 +397,9 @@ Deno.test("RtpReceiver.push() follows another sender when the first one is silen
     receiving.push(other.picture(7e8 + 7200, 12), 0, at + 80);
     assertEquals(receiving.receiver.goodbye, false);
     const frames = receiving.end();
-    // The first picture of the new sender can't be decoded.
+    // The first picture of the new sender can't be decoded, and it is the one that is asked.
     assertEquals(marks(frames), "K0 1 K11 12");
+    assertEquals(asked, [9]);
     const [, last, first] = frames.map(({ pts }) => pts / 1000);
     assert(Math.abs((first ?? 0) - (last ?? 0) - (at - 1000)) < 60, `${last} ${first}`);
     const [report] = parseRtcp(receiving.receiver.report(0) ?? new Uint8Array());
@@ -476,6 +485,49 @@ Deno.test("RtpReceiver.pushRtcp() lays tracks on each other as sender reports sa
   assert(found.slice(0, 40).every((ms) => ms > 100), `${found.slice(0, 3)}`);
   assert(found.slice(60).every((ms) => Math.abs(ms) <= 1), `${found.slice(60, 63)}`);
 });
+
+for (const lateMs of [-3000, 3000]) {
+  Deno.test(`RtpReceiver.pushRtcp() lays tracks on each other when they are ${lateMs} ms apart`, async () => {
+    const wallUs = Date.UTC(2026, 1, 1) * 1000;
+    await using receiving = await Receiving.start({ tracks: [[SPROP], [PCMU]] });
+    await playCamera(receiving, ({ ms, video, audio, ticks }) => {
+      if (ms < 2000 || ms % 1000 !== 0) return;
+      const at = ticks(ms);
+      receiving.receiver.pushRtcp(0, video.report(at.video, wallUs + (ms + lateMs) * 1000));
+      receiving.receiver.pushRtcp(1, audio.report(at.audio, wallUs + ms * 1000));
+    });
+    const found = offsets(receiving);
+    assertEquals(found.length, 200);
+    const settled = found.slice(60);
+    assert(settled.every((ms) => Math.abs(ms - lateMs) <= 1), `${settled.slice(0, 3)}`);
+    // Whatever is moved goes on without a jump from there.
+    for (const kind of ["video", "audio"]) {
+      const steps = receiving.frames(kind).slice(1)
+        .map(({ dts }, index) => (dts - (receiving.frames(kind)[index]?.dts ?? 0)) / 1000);
+      const leaps = steps.filter((ms) => Math.abs(ms - 40) > 1);
+      assert(leaps.length <= 1 && leaps.every((ms) => ms > 40), `${kind}: ${leaps}`);
+    }
+  });
+}
+
+for (const name of ["gstreamer_h264", "gstreamer_h265"]) {
+  Deno.test(`RtpReceiver.push() shows the start of ${name} with the sound that comes with it`, async () => {
+    const fixture = readRtpFixture(name);
+    await using receiving = await Receiving.start({ tracks: [[formatIn(fixture)], [PCMU]] });
+    const audio = new Source(8, 0);
+    for (const [index, packet] of fixture.packets.entries()) {
+      receiving.push(packet, 0, 1000 + index);
+      if (parseRtp(packet).marker && receiving.frames("audio").length === 0) {
+        receiving.push(audio.packet(5000, new Uint8Array(320)), 1);
+      }
+    }
+    const [picture] = receiving.frames("video");
+    const [sound] = receiving.frames("audio");
+    assertEquals(picture?.pts, sound?.pts);
+    // It has B-frames: it is decoded before.
+    assertEquals((picture?.pts ?? 0) - (picture?.dts ?? 0), 80_000);
+  });
+}
 
 Deno.test("RtpReceiver.anchor() lays tracks on each other as RTP-Info says", async () => {
   await using receiving = await Receiving.start({ tracks: [[SPROP], [PCMU]] });

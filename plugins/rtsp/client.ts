@@ -1,7 +1,7 @@
 /** A connection to another RTSP server: requests and their answers, with credentials and redirects. */
 
 import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, TLSSocket } from "node:tls";
 import { Connection } from "../connection.ts";
 import { ClientAuthentication } from "./authentication.ts";
 import { StatusError } from "./exchange.ts";
@@ -39,6 +39,8 @@ export interface RtspClientInit {
   readonly signal: AbortSignal;
   /** Milliseconds for which the server may take nothing. */
   readonly writeTimeoutMs: number;
+  /** SHA-256 of the one certificate that is trusted, in hexadecimal; empty: as the system trusts. */
+  readonly fingerprint: string;
   /** Called with each interleaved frame. */
   readonly onFrame: (frame: InterleavedFrame) => void;
 }
@@ -100,10 +102,16 @@ export class RtspClient {
    */
   static async connect(address: RtspAddress, init: RtspClientInit): Promise<RtspClient> {
     const { hostname: host, port, isSecure } = address;
+    const { fingerprint } = init;
     init.signal.throwIfAborted();
     const socket = isSecure
-      // A name of a server is no address (RFC 6066 3).
-      ? connectTls({ host, port, ...(isIP(host) === 0 && { servername: host }) })
+      ? connectTls({
+        host,
+        port,
+        // A name of a server is no address (RFC 6066 3).
+        ...(isIP(host) === 0 && { servername: host }),
+        rejectUnauthorized: fingerprint === "",
+      })
       : connect({ host, port });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const abort = () => reject(init.signal.reason);
@@ -113,6 +121,7 @@ export class RtspClient {
     socket.once("error", reject);
     try {
       await promise;
+      if (fingerprint !== "") checkCertificate(socket, fingerprint);
       socket.setNoDelay(true);
       socket.setKeepAlive(true);
       return new RtspClient(socket, address, init);
@@ -278,6 +287,16 @@ export class RtspClient {
     this.connection.send(writeResponse({ status, cseq, headers }));
     if (method === "TEARDOWN" || method === "REDIRECT") this.close("the server ended the session");
   }
+}
+
+/** Throws an error if the server at the other end has not the certificate of `fingerprint`. */
+function checkCertificate(socket: Socket, fingerprint: string): void {
+  const plain = (text: string) => text.replaceAll(":", "").toLowerCase();
+  const found = socket instanceof TLSSocket
+    ? socket.getPeerCertificate().fingerprint256
+    : undefined;
+  if (found !== undefined && plain(found) === plain(fingerprint)) return;
+  throw new Error(`its certificate is another one: its fingerprint is ${found}`);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What a client of the server sets up, and plays or publishes (RFC 2326 10, A). */
 
 import { abortable } from "@std/async/abortable";
+import { delay } from "@std/async/delay";
 import { type End, InvalidDataError, StreamNotFoundError } from "../../src/errors.ts";
 import type { FormatFactory } from "../../src/mux.ts";
 import type { PluginContext } from "../../src/plugin.ts";
@@ -25,9 +26,15 @@ import { requestTarget } from "./url.ts";
 
 /**
  * How long a player whose stream has ended may take to say TEARDOWN: there are some for which it is a
- * failure if nobody answers that.
+ * failure if nobody answers that, and by UDP they wait for what is lost for two seconds before.
  */
-const GOODBYE_MS = 2000;
+const GOODBYE_MS = 3000;
+
+/**
+ * How long packets of a publisher over UDP are taken once it has paused or left: those that it sent
+ * before are there, but come by another way than its last word.
+ */
+const DRAIN_MS = 200;
 
 /** What sessions share. */
 export interface SessionHost {
@@ -237,8 +244,9 @@ export class MediaSession {
   }
 
   /** Takes PAUSE. */
-  pause({ request, respond }: Exchange): void {
+  async pause({ request, respond }: Exchange): Promise<void> {
     this.check(request, true);
+    await this.drain();
     const paused = this.#playback?.begun
       ? this.#playback
       : this.#publication?.recording
@@ -262,12 +270,21 @@ export class MediaSession {
   }
 
   /** Takes TEARDOWN: the connection may begin anew. */
-  tearDown({ request, respond }: Exchange): void {
+  async tearDown({ request, respond }: Exchange): Promise<void> {
     this.check(request, true);
+    await this.drain();
+    if (this.signal.aborted) return;
     this.#publication?.close();
     this.#reset();
     this.#init.deadline.restart();
     respond({ status: RtspStatus.ok });
+  }
+
+  /** Waits for the packets that a publisher has sent before its last word. Never rejects. */
+  async drain(): Promise<void> {
+    if (!this.#publication?.taking || this.#links.carrier !== "udp") return;
+    const { signal } = this;
+    await delay(DRAIN_MS, { signal }).catch(() => {});
   }
 
   /** Ends all as of a connection that broke, or of a peer that did wrong: then with the `error`. */

@@ -9,7 +9,6 @@ import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.
 import { type RtspOptions, rtspSchema } from "./options.ts";
 import { Relays } from "./relays.ts";
 import { RtspServer } from "./server.ts";
-import { rtspService } from "./service.ts";
 
 export type { Carrier, PullOptions, RemoteOptions, RtspOptions } from "./options.ts";
 
@@ -17,7 +16,6 @@ export type { Carrier, PullOptions, RemoteOptions, RtspOptions } from "./options
 const rtsp: Plugin<RtspOptions> = definePlugin({
   name: "rtsp",
   options: rtspSchema,
-  provides: [rtspService],
   async run(context: PluginContext<RtspOptions>) {
     const server = new RtspServer(context);
     const relays = new Relays({ server: server.host, random: Math.random });
@@ -28,12 +26,7 @@ const rtsp: Plugin<RtspOptions> = definePlugin({
       await relays.configure(options);
     };
     await configure(context.options);
-    context.provide(rtspService, {
-      get urls() {
-        return server.urls;
-      },
-    });
-    return { configure };
+    return { configure, urls: () => server.urls };
   },
 });
 

@@ -14,10 +14,20 @@ export interface RemoteOptions {
   readonly URL: string;
   /** What carries the packets. @default {"tcp"} */
   readonly Transport: Carrier;
+  /**
+   * SHA-256 of the certificate of an `rtsps:` server, 32 bytes in hexadecimal: that one is trusted
+   * then, whoever has signed it and whatever its name, and no other. @default {""}
+   */
+  readonly Fingerprint: string;
 }
 
 /** A stream that is fetched from another server. */
-export interface PullOptions extends RemoteOptions {
+export interface PullOptions extends Omit<RemoteOptions, "Transport"> {
+  /**
+   * What carries the packets; `auto`: UDP, or the connection where no packet comes by UDP.
+   * @default {"tcp"}
+   */
+  readonly Transport: Carrier | "auto";
   /** Whether it is fetched when nobody watches, too. @default {true} */
   readonly Always: boolean;
 }
@@ -72,9 +82,20 @@ const remoteUrl = z.string().superRefine((text, { addIssue }) => {
   const problem = problemOf(() => parseRtspUrl(text));
   if (problem !== undefined) addIssue(problem);
 });
-const Transport = z.enum(["tcp", "udp"]).default("tcp");
-const pull = z.strictObject({ URL: remoteUrl, Transport, Always: z.boolean().default(true) });
-const push = z.strictObject({ URL: remoteUrl, Transport });
+const Fingerprint = z.string().regex(/^(?:[\da-f]{2}(?::?[\da-f]{2}){31})?$/i, {
+  message: "must be 32 bytes in hexadecimal, as the SHA-256 of a certificate",
+}).default("");
+const pull = z.strictObject({
+  URL: remoteUrl,
+  Transport: z.enum(["tcp", "udp", "auto"]).default("tcp"),
+  Fingerprint,
+  Always: z.boolean().default(true),
+});
+const push = z.strictObject({
+  URL: remoteUrl,
+  Transport: z.enum(["tcp", "udp"]).default("tcp"),
+  Fingerprint,
+});
 
 /** The schema of the `[RTSP]` section. */
 export const rtspSchema: OptionsSchema<RtspOptions> = z.strictObject({
@@ -109,7 +130,7 @@ export const rtspSchema: OptionsSchema<RtspOptions> = z.strictObject({
 ).refine(
   ({ UDPPorts, Pull, Push }) =>
     UDPPorts.length > 0 ||
-    [...Object.values(Pull), ...Object.values(Push)].every(({ Transport }) => Transport === "tcp"),
+    [...Object.values(Pull), ...Object.values(Push)].every(({ Transport }) => Transport !== "udp"),
   { message: "must not be empty where something is pulled or pushed by udp", path: ["UDPPorts"] },
 );
 
@@ -125,8 +146,16 @@ function remotes<S extends z.ZodObject>(schema: S) {
       if (problem !== undefined) add(problem);
       const table = typeof value === "string" ? { URL: value } : value;
       const result = schema.safeParse(canonical(table, Object.keys(schema.shape)));
-      if (result.success) complete[path] = result.data;
-      else for (const issue of result.error.issues) add(issue.message, issue.path);
+      if (!result.success) {
+        for (const issue of result.error.issues) add(issue.message, issue.path);
+      } else {
+        complete[path] = result.data;
+        const { URL, Fingerprint } = result.data as unknown as RemoteOptions;
+        // It would seem to be safe.
+        if (Fingerprint !== "" && !parseRtspUrl(URL).isSecure) {
+          add("goes with rtsps: only", ["Fingerprint"]);
+        }
+      }
     }
     return complete;
   }).default({});

@@ -158,8 +158,8 @@ export class Playback {
     if (this.#stopped) return;
     const end = await this.#subscriber.closed;
     this.#onStart(new Map());
-    sending.goodbye();
-    this.#init.onEnd(end);
+    await sending.goodbye();
+    if (!this.#stopped) this.#init.onEnd(end);
   }
 
   #onStart(first: ReadonlyMap<number, RtpStart>): void {

@@ -39,9 +39,14 @@ export class Publication {
     return this.#publisher.stream.path;
   }
 
-  /** Whether packets are taken. */
+  /** Whether it has begun to take packets. */
   get recording(): boolean {
     return this.#receiving !== undefined;
+  }
+
+  /** Whether packets are taken now. */
+  get taking(): boolean {
+    return this.recording && !this.#paused;
   }
 
   /** Number of the track that the URL of a request means; −1 for none of them. */

@@ -3,17 +3,20 @@
 import type { Publisher } from "../../src/publisher.ts";
 import type { MediaDescription, SessionDescription } from "../../src/rtp/sdp.ts";
 import { parseSdp } from "../../src/rtp/sdp.ts";
-import { following, RtspClient } from "./client.ts";
+import { following, RedirectError, RtspClient } from "./client.ts";
 import { StatusError } from "./exchange.ts";
 import { parseRtpInfo } from "./fields.ts";
 import { Links } from "./links.ts";
-import type { PullOptions } from "./options.ts";
+import type { Carrier, PullOptions } from "./options.ts";
 import { isSupported, Receiving } from "./receiving.ts";
 import { type Attempt, reasonOf, type RemoteHost, serverOf, setUpTrack, trying } from "./remote.ts";
 import { baseUrl, comparable, redact, resolveControl, type RtspAddress } from "./url.ts";
 
 /** Most tracks that are fetched: cameras have two or three. */
 const MAX_TRACKS = 8;
+
+/** How long the first packet may take by UDP where the connection would do as well. */
+const SILENCE_MS = 3000;
 
 /** A stream that is fetched, always or on demand. */
 export class Pull {
@@ -23,6 +26,8 @@ export class Pull {
   readonly #host: RemoteHost;
   readonly #over = new AbortController();
   #running: Promise<void> | undefined;
+  /** Whether packets have come in the connection after none had come by UDP. */
+  #needsTcp = false;
 
   /** Not begun yet. */
   constructor(path: string, options: PullOptions, host: RemoteHost) {
@@ -68,11 +73,34 @@ export class Pull {
     return engine.wants(this.#path) || (stream !== undefined && stream.subscribers.size > 0);
   }
 
-  async #attempt(address: RtspAddress, { onSuccess, signal }: Attempt): Promise<void> {
+  async #attempt(address: RtspAddress, attempt: Attempt): Promise<void> {
+    const { Transport } = this.options;
+    if (Transport !== "auto") return await this.#fetch(address, Transport, attempt);
+    // What goes beside an encrypted connection is not encrypted.
+    if (!address.isSecure && !this.#needsTcp) {
+      try {
+        return await this.#fetch(address, "udp", attempt);
+      } catch (error) {
+        if (!(error instanceof NoPacketError) || attempt.signal.aborted) throw error;
+      }
+    }
+    const onSuccess = () => {
+      this.#needsTcp = true;
+      attempt.onSuccess();
+    };
+    await this.#fetch(address, "tcp", { ...attempt, onSuccess });
+  }
+
+  async #fetch(
+    address: RtspAddress,
+    carrier: Carrier,
+    { onSuccess, signal }: Attempt,
+  ): Promise<void> {
     let receiving: Receiving | undefined;
     const client = await RtspClient.connect(address, {
       signal,
       writeTimeoutMs: this.#host.server.options.WriteTimeout * 1000,
+      fingerprint: this.options.Fingerprint,
       onFrame: (frame) => links.push(frame),
     });
     const links: Links = new Links({
@@ -84,25 +112,36 @@ export class Pull {
     });
     let session = address.url;
     let publisher: Publisher | undefined;
+    let isDescribed = false;
+    let silence: ReturnType<typeof setTimeout> | undefined;
     try {
       const { description, base } = await describe(client, address.url);
+      isDescribed = true;
       session = resolveControl(base, description.control);
-      const urls = await this.#setUp(client, { links, media: description.media, session });
-      publisher = await this.#publish();
       const { media } = description;
+      const urls = await this.#setUp(client, { links, media, session, carrier });
+      publisher = await this.#publish();
       receiving = new Receiving(publisher, { media, links, reorder: this.#reorders() });
       const { headers } = await client.request("PLAY", session, {
         headers: { Range: "npt=0.000-" },
       });
       anchor(receiving, urls, headers.get("rtp-info") ?? "");
       client.keepAlive(session);
-      await Promise.race([client.over, publisher.closed]);
+      const silent = Promise.withResolvers<never>();
+      if (this.options.Transport === "auto" && carrier === "udp") {
+        silence = setTimeout(() => {
+          if (receiving?.packets === 0) silent.reject(new Error("no packet has come by UDP"));
+        }, SILENCE_MS);
+      }
+      await Promise.race([client.over, publisher.closed, silent.promise]);
       if (publisher.end === undefined) throw new Error(await client.over);
       if (publisher.end.code !== "idle") throw new Error(publisher.end.detail);
     } catch (error) {
       publisher?.lose(reasonOf(error));
-      throw error;
+      const mayWork = isDescribed && !receiving?.packets && !(error instanceof RedirectError);
+      throw mayWork ? new NoPacketError(error) : error;
     } finally {
+      clearTimeout(silence);
       receiving?.end();
       await client.tearDown(session);
       links.close();
@@ -130,19 +169,28 @@ export class Pull {
       readonly links: Links;
       readonly media: readonly MediaDescription[];
       readonly session: string;
+      readonly carrier: Carrier;
     },
   ): Promise<ReadonlyMap<number, string>> {
-    const { links, media, session } = setup;
+    const { links, media, session, carrier } = setup;
     const urls = new Map<number, string>();
     for (const [track, { formats, control }] of media.entries()) {
       if (!isSupported(formats) || urls.size === MAX_TRACKS) continue;
       const url = resolveControl(session, control);
-      const carrier = this.options.Transport;
       await setUpTrack(client, { track, url, links, carrier, mode: "play" }, this.#host);
       urls.set(track, url);
     }
     if (urls.size === 0) throw new Error("it has no codec that is known here");
     return urls;
+  }
+}
+
+/** A server has told of its stream, and none of its packets has come. */
+class NoPacketError extends Error {
+  override readonly name = "NoPacketError";
+
+  constructor(cause: unknown) {
+    super(reasonOf(cause), { cause });
   }
 }
 

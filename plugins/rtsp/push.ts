@@ -76,6 +76,7 @@ export class Push {
       const client = await RtspClient.connect(address, {
         signal,
         writeTimeoutMs: options.WriteTimeout * 1000,
+        fingerprint: this.options.Fingerprint,
         onFrame: (frame) => links.push(frame),
       });
       const links: Links = new Links({ connection: client.connection, onPacket: () => {} });
@@ -134,7 +135,7 @@ export class Push {
     });
     try {
       await Promise.race([sending.run(), lost]);
-      sending.goodbye();
+      await sending.goodbye();
     } finally {
       sending.stop();
     }

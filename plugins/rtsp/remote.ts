@@ -141,7 +141,7 @@ export async function setUpTrack(
 }
 
 /** The server of `options` for people: without credentials. */
-export function serverOf({ URL }: RemoteOptions): string {
+export function serverOf({ URL }: Pick<RemoteOptions, "URL">): string {
   const { hostname, port } = parseRtspUrl(URL);
   return addressOf(hostname, port);
 }

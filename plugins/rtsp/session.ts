@@ -68,11 +68,12 @@ export class RtspSession {
   async run(): Promise<string | undefined> {
     const connection = this.#connection;
     // Requests may wait for long, and nothing is read in the meantime.
-    connection.over.then(() => this.#end(connection.failure ?? "its connection was closed"));
+    connection.over.then(() => this.#onClosed());
     try {
       await this.#serve();
-      this.#end(connection.failure ?? "its connection was closed");
+      await this.#onClosed();
     } catch (error) {
+      if (isDisconnect(error)) await this.#media.drain();
       this.#onError(error);
     }
     clearTimeout(this.#linger);
@@ -239,6 +240,11 @@ export class RtspSession {
   #onFailure(): void {
     if (++this.#failures < MAX_FAILURES) return;
     this.#leave(`it was refused ${this.#failures} times`);
+  }
+
+  async #onClosed(): Promise<void> {
+    await this.#media.drain();
+    this.#end(this.#connection.failure ?? "its connection was closed");
   }
 
   #onError(error: unknown): void {

@@ -44,11 +44,12 @@ interface PendingWall extends Wall {
 /**
  * Puts the RTP timestamps of a session's tracks on one clock, in µs.
  *
- * Each track starts at the arrival of its first packet. Once the sender has said of two tracks which
- * RTP timestamps are the same moment, by sender reports or by RTP-Info, they lie as it says: what
- * lies too early is moved on in one step, nothing ever back. Later reports only slow or hasten a
- * track. Where a sender's wall clock is set, tracks keep their relation until the reports of all of
- * them are consistent again.
+ * Each track starts at the arrival of its first packet, with B-frames as well: encoders whose first
+ * report comes late send the first picture when it is due to be shown. Once the sender has said of
+ * two tracks which RTP timestamps are the same moment, by sender reports or by RTP-Info, they lie as
+ * it says: what lies too early is moved on in one step, nothing ever back. Later reports only slow
+ * or hasten a track. Where a sender's wall clock is set, tracks keep their relation until the
+ * reports of all of them are consistent again.
  */
 export class SessionClock {
   readonly #tracks: TrackClock[] = [];
@@ -134,6 +135,7 @@ export class TrackClock {
   #offsetUs = 0;
   #targetUs = 0;
   #hasTimes = false;
+  #movedUs = 0;
   #start: number | undefined;
   #startTicks: number | undefined;
   #early: { readonly ntp: NtpTime; readonly timestamp: number; readonly nowMs: number } | undefined;
@@ -168,6 +170,13 @@ export class TrackClock {
     }
     this.#hasTimes = true;
     return Math.round(ticks * this.#tickUs + this.#offsetUs);
+  }
+
+  /** By how many µs packets have been moved against those before, since this was last asked. */
+  takeMove(): number {
+    const movedUs = this.#movedUs;
+    this.#movedUs = 0;
+    return movedUs;
   }
 
   /**
@@ -303,6 +312,7 @@ export class TrackClock {
   move(us: number): void {
     this.#offsetUs += us;
     this.#targetUs += us;
+    if (this.#hasTimes) this.#movedUs += us;
   }
 
   /** For the session: moves the track to where its reports put it. */

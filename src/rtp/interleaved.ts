@@ -1,7 +1,7 @@
 /** Packets in one byte stream, as RTSP interleaves them (RFC 2326 10.12). */
 
 import { parseRtp } from "./packet.ts";
-import { parseRtcp } from "./rtcp.ts";
+import { parseRtcp, type RtcpPacket, SdesType } from "./rtcp.ts";
 
 /** The channels of one track. */
 export interface RtpChannels {
@@ -25,14 +25,25 @@ export interface RtpStart {
   readonly ssrc: number;
   /** Timestamp of a moment that is the same for all tracks; 32 bits. */
   readonly timestamp: number;
-  /** Sequence number of the first packet; undefined if there is none yet. */
-  readonly sequence: number | undefined;
+  /** Sequence number of the first packet, which may be still to come. */
+  readonly sequence: number;
+  /** The sender's canonical name; undefined if it is not said. */
+  readonly cname: string | undefined;
 }
 
 /** Bytes in front of each packet: a dollar sign, the channel and 16 bits of length. */
 export const INTERLEAVED_HEADER_BYTES = 4;
 
 const DOLLAR = 0x24;
+
+/**
+ * Sequence number of a sender's next packet after so many. It begins at the low half of its source,
+ * as random as that, so that a report tells which packet comes next: there are players that hold a
+ * track back for seconds if RTP-Info does not say where it begins.
+ */
+export function sequenceAfter(ssrc: number, packets: number): number {
+  return (ssrc + packets) & 0xffff;
+}
 
 /** Writes what goes in front of a packet of `length` bytes, up to 65 535. */
 export function writeInterleavedHeader(
@@ -64,7 +75,8 @@ export function* splitInterleaved(bytes: Uint8Array): Generator<InterleavedPacke
 }
 
 /**
- * Where the track of `channels` begins in `bytes`; undefined if they say nothing of it.
+ * Where the track of `channels` begins in `bytes`, which an `RtpSender` wrote; undefined if they say
+ * nothing of it.
  *
  * Where there is a sender report, the moment is that of the first one: tracks whose reports were
  * written together begin at the same moment. Otherwise it is that of the first packet.
@@ -73,19 +85,28 @@ export function* splitInterleaved(bytes: Uint8Array): Generator<InterleavedPacke
  * @throws {InvalidDataError} If a packet is malformed.
  */
 export function firstOf(bytes: Uint8Array, { rtp, rtcp }: RtpChannels): RtpStart | undefined {
-  let first: RtpStart | undefined;
+  let first: Omit<RtpStart, "cname"> | undefined;
   let reported: RtpStart | undefined;
   for (const { channel, packet } of splitInterleaved(bytes)) {
-    if (channel === rtp) {
-      first ??= parseRtp(packet);
-    } else if (channel === rtcp) {
-      const report = parseRtcp(packet).find(({ type }) => type === "sr");
-      if (report?.type === "sr") {
-        reported ??= { ssrc: report.ssrc, timestamp: report.rtpTimestamp, sequence: undefined };
-      }
-    }
+    if (channel === rtp) first ??= parseRtp(packet);
+    else if (channel === rtcp) reported ??= reportedStart(parseRtcp(packet));
     if (first !== undefined && reported !== undefined) break;
   }
   const start = reported ?? first;
-  return start && { ssrc: start.ssrc, timestamp: start.timestamp, sequence: first?.sequence };
+  return start && {
+    ssrc: start.ssrc,
+    timestamp: start.timestamp,
+    sequence: first?.sequence ?? start.sequence,
+    cname: reported?.cname,
+  };
+}
+
+function reportedStart(packets: readonly RtcpPacket[]): RtpStart | undefined {
+  const report = packets.find((packet) => packet.type === "sr");
+  if (report === undefined) return undefined;
+  const { ssrc, rtpTimestamp: timestamp } = report;
+  const chunks = packets.flatMap((packet) => packet.type === "sdes" ? packet.chunks : []);
+  const items = chunks.find((chunk) => chunk.ssrc === ssrc)?.items;
+  const cname = items?.find(({ type }) => type === SdesType.cname)?.text;
+  return { ssrc, timestamp, sequence: sequenceAfter(ssrc, report.packets), cname };
 }

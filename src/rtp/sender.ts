@@ -4,6 +4,7 @@ import type { RtpFormat } from "./format.ts";
 import {
   INTERLEAVED_HEADER_BYTES,
   type RtpChannels,
+  sequenceAfter,
   writeInterleavedHeader,
 } from "./interleaved.ts";
 import type { NtpTime } from "./ntp.ts";
@@ -38,7 +39,8 @@ export interface SentFrame {
 /**
  * Writes the packets of one track as interleaved data.
  *
- * Its source, first sequence number and timestamp of time 0 are random.
+ * Its source and timestamp of time 0 are random, and so is its first sequence number, which is
+ * {@linkcode sequenceAfter} no packet.
  */
 export class RtpSender {
   /** Its payload format. */
@@ -49,7 +51,7 @@ export class RtpSender {
   readonly #channels: RtpChannels;
   readonly #cname: string;
   readonly #timestampOffset = randomU32();
-  #sequence = randomU32() & 0xffff;
+  #sequence = sequenceAfter(this.ssrc, 0);
   #packets = 0;
   #octets = 0;
 

@@ -210,9 +210,10 @@ export class RtpSource {
 
   #take(ordered: readonly OrderedPacket[], nowMs: number): void {
     for (const { packet, lost, restarted } of ordered) {
-      if (lost > 0 || restarted) this.#lose();
       const stage = this.#stages.get(packet.payloadType);
+      // Before the loss: it is the new sender that can be asked for a keyframe.
       if (packet.ssrc !== this.ssrc) this.#begin(packet, nowMs);
+      if (lost > 0 || restarted) this.#lose();
       if (stage === undefined) this.#unknown++;
       else this.#depacketize(packet, stage);
     }

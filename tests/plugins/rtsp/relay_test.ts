@@ -19,8 +19,13 @@ import {
   RtspTestPeer,
   startRtsp,
   UDP_PORTS,
+  UdpTestPorts,
 } from "../../support/rtsp.ts";
 import type { RtspRequest } from "../../../plugins/rtsp/message.ts";
+
+const fixtures = new URL("../../fixtures/rtmp/", import.meta.url);
+const Cert = decodeURIComponent(new URL("cert.pem", fixtures).pathname);
+const Key = decodeURIComponent(new URL("key.pem", fixtures).pathname);
 
 function framesOf(server: PluginServer, path = "live/b"): number {
   return server.engine.getStream(path)?.videoTracks[0]?.stats().frames ?? 0;
@@ -81,6 +86,84 @@ for (const Transport of ["tcp", "udp"]) {
     assertEquals(server.logs.some((line) => line.includes("p@ss") || line.includes("p%40")), false);
   });
 }
+
+Deno.test("Pull goes over to TCP at once when the server takes no UDP", async () => {
+  await using source = await startRtsp();
+  await using publisher = await RtspTestClient.publish(`${source.url}/live/a`);
+  await publisher.pushFrames("Kav");
+  const Pull = { "live/b": { URL: `${source.url}/live/a`, Transport: "auto" } };
+  await using server = await startRtsp({ UDPPorts: UDP_PORTS, Pull });
+  await eventually("frames", () => framesOf(server) === 2);
+  assertEquals(server.logs.filter((line) => line.includes("cannot fetch")), []);
+});
+
+Deno.test("Pull goes over to TCP when nothing comes by UDP, and stays there", async () => {
+  const carriers: string[] = [];
+  await using peer = new RtspTestPeer((request) => {
+    const transport = request.headers.get("transport");
+    if (transport !== undefined) carriers.push(transport.includes("TCP") ? "tcp" : "udp");
+    const answer = camera(request);
+    return carriers.at(-1) === "udp" ? { ...answer, after: new Uint8Array() } : answer;
+  });
+  const Pull = { "live/b": { URL: `${peer.url}/cam`, Transport: "auto" } };
+  await using server = await startRtsp({ UDPPorts: UDP_PORTS, Pull });
+  await eventually("frames", () => framesOf(server) === 3);
+  assertEquals(carriers, ["udp", "udp", "tcp", "tcp"]);
+  assertEquals(peer.methods.filter((method) => method === "TEARDOWN").length, 1);
+  peer.hangUp();
+  await eventually("frames of the next connection", () => framesOf(server) === 6);
+  assertEquals(carriers.slice(4), ["tcp", "tcp"]);
+});
+
+Deno.test("Pull stays with UDP when packets come", async () => {
+  await using ports = await UdpTestPorts.open();
+  const transports: string[] = [];
+  await using peer = new RtspTestPeer((request) => {
+    const transport = request.headers.get("transport");
+    if (transport !== undefined) transports.push(transport);
+    const answer = camera(request);
+    const from = { ...answer.headers, Transport: `${transport};server_port=${ports.ports}` };
+    return { ...answer, ...(transport && { headers: from }), after: new Uint8Array() };
+  });
+  const Pull = { "live/b": { URL: `${peer.url}/cam`, Transport: "auto" } };
+  await using server = await startRtsp({ UDPPorts: UDP_PORTS, Pull });
+  await eventually("PLAY", () => peer.methods.includes("PLAY"));
+  const port = Number(/client_port=(\d+)/.exec(transports[0] ?? "")?.[1]);
+  const [first, ...others] = new RtpFrames().packets("Kvv");
+  // The first one may be there before the answer to PLAY.
+  if (first) await ports.send(first.bytes, port);
+  for (const { bytes } of others) await ports.send(bytes, port);
+  await eventually("frames", () => framesOf(server) === 3);
+  assertEquals(transports.filter((transport) => transport.includes("TCP")), []);
+});
+
+Deno.test("Pull trusts the certificate of its fingerprint, and no other", async () => {
+  await using source = await startRtsp({ Cert, Key, TLSPort: 0 });
+  await using publisher = await RtspTestClient.publish(`${source.urls[0]}/live/a`);
+  await publisher.pushFrames("Kav");
+  const URL = `${source.urls.find((url) => url.startsWith("rtsps:"))}/live/a`;
+  const pem = await Deno.readTextFile(Cert);
+  const der = Uint8Array.fromBase64(pem.replace(/-----.*-----/g, ""));
+  const right = new Uint8Array(await crypto.subtle.digest("SHA-256", der)).toHex();
+  const wrong = right.replace(/^../, (byte) => byte === "00" ? "01" : "00");
+  const cases: [string | undefined, RegExp][] = [
+    [undefined, /certificate/],
+    [wrong, new RegExp(`its fingerprint is ${right.replace(/..(?!$)/g, "$&:")}`, "i")],
+  ];
+  for (const [Fingerprint, reason] of cases) {
+    const Pull = { "live/b": { URL, ...(Fingerprint && { Fingerprint }) } };
+    await using server = await startRtsp({ Pull });
+    const said = () => server.logs.find((line) => line.includes("cannot fetch"));
+    await eventually("a refusal", () => said() !== undefined);
+    assertMatch(said() ?? "", reason);
+    assertEquals(server.engine.getStream("live/b"), undefined);
+  }
+  assertEquals([...source.engine.subscribers.values()], []);
+  for (const Fingerprint of [right, right.toUpperCase().replace(/..(?!$)/g, "$&:")]) {
+    await using server = await startRtsp({ Pull: { "live/b": { URL, Fingerprint } } });
+    await eventually("frames", () => framesOf(server) === 2);
+  }
+});
 
 Deno.test("Pull says how it goes and tears down when the plugin stops", async () => {
   await using peer = new RtspTestPeer((request) => camera(request));

@@ -46,15 +46,31 @@ Deno.test("rtspSchema takes what is pulled, pushed and allowed as a file writes 
     [RTSP.Pull]
     "live/cam1" = "rtsp://u:p@192.0.2.1/s?x=1"
     "live/cam2" = { url = "rtsps://192.0.2.1/s", Transport = "udp", Always = false }
+    "live/cam3" = { URL = "rtsps://192.0.2.1/s", Transport = "auto", Fingerprint = "${
+    "0a:".repeat(31)
+  }FF" }
     [RTSP.Push]
     "live/a" = { URL = "rtsp://192.0.2.1/a" }`);
   assertEquals(UDPPorts, [20_000, 20_009]);
   assertEquals(Users, { Bob: "p" });
   assertEquals(Pull, {
-    "live/cam1": { URL: "rtsp://u:p@192.0.2.1/s?x=1", Transport: "tcp", Always: true },
-    "live/cam2": { URL: "rtsps://192.0.2.1/s", Transport: "udp", Always: false },
+    "live/cam1": {
+      URL: "rtsp://u:p@192.0.2.1/s?x=1",
+      Transport: "tcp",
+      Fingerprint: "",
+      Always: true,
+    },
+    "live/cam2": { URL: "rtsps://192.0.2.1/s", Transport: "udp", Fingerprint: "", Always: false },
+    "live/cam3": {
+      URL: "rtsps://192.0.2.1/s",
+      Transport: "auto",
+      Fingerprint: `${"0a:".repeat(31)}FF`,
+      Always: true,
+    },
   });
-  assertEquals(Push, { "live/a": { URL: "rtsp://192.0.2.1/a", Transport: "tcp" } });
+  assertEquals(Push, {
+    "live/a": { URL: "rtsp://192.0.2.1/a", Transport: "tcp", Fingerprint: "" },
+  });
 });
 
 for (
@@ -74,6 +90,12 @@ for (
     ['[RTSP.Pull]\n"live/a" = 3', "Pull.live/a"],
     ['[RTSP.Pull]\n"live/a" = { URL = "rtsp://h/a", Transport = "pigeon" }', "live/a.Transport"],
     ['[RTSP.Push]\n"live/a" = "x"', "no URL of RTSP"],
+    ['[RTSP.Push]\n"live/a" = { URL = "rtsp://h/a", Transport = "auto" }', "live/a.Transport"],
+    ['[RTSP.Pull]\n"live/a" = { URL = "rtsps://h/a", Fingerprint = "0a:0b" }', "must be 32 bytes"],
+    [
+      `[RTSP.Pull]\n"live/a" = { URL = "rtsp://h/a", Fingerprint = "${"0a".repeat(32)}" }`,
+      "goes with rtsps: only",
+    ],
   ] as const
 ) {
   Deno.test(`rtspSchema refuses ${text.replaceAll("\n", " ")}`, async () => {

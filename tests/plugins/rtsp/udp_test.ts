@@ -3,9 +3,9 @@ import { UdpPorts } from "../../../plugins/rtsp/udp.ts";
 import { parseRtcp } from "../../../src/rtp/rtcp.ts";
 import {
   eventually,
+  type PluginServer,
   RtpFrames,
   RtspTestClient,
-  type RtspTestServer,
   startRtsp,
   UDP_PORTS,
   UdpTestPorts,
@@ -24,7 +24,7 @@ async function setUp(
 }
 
 /** A client that publishes video by UDP. */
-async function publish(server: RtspTestServer, ports: UdpTestPorts | string) {
+async function publish(server: PluginServer, ports: UdpTestPorts | string) {
   const client = await RtspTestClient.open(`${server.url}/live/a`);
   await client.announce();
   const to = await setUp(client, ports, ";mode=record");
@@ -32,7 +32,7 @@ async function publish(server: RtspTestServer, ports: UdpTestPorts | string) {
   return { client, to };
 }
 
-function framesOf(server: RtspTestServer): number {
+function framesOf(server: PluginServer): number {
   return server.engine.getStream("live/a")?.videoTracks[0]?.stats().frames ?? 0;
 }
 
@@ -56,11 +56,57 @@ Deno.test("RtspSession takes packets by UDP and sends them by UDP", async () => 
   await eventually(`pictures of ${at.pictures}`, () => at.pictures.length === 5);
   assertEquals(at.pictures, ["K0", "1", "2", "3", "4"]);
   await client.ok("TEARDOWN");
-  await player.closed;
-  const last = at.packets.filter(({ channel }) => channel === 1).at(-1);
-  const types = parseRtcp(last?.bytes ?? new Uint8Array()).map(({ type }) => type);
-  assertEquals(types, ["rr", "bye"]);
+  const last = () => {
+    const packet = at.packets.findLast(({ channel }) => channel === 1);
+    return packet ? parseRtcp(packet.bytes).map(({ type }) => type) : [];
+  };
+  await eventually("a goodbye", () => last().includes("bye"));
+  assertEquals(last(), ["rr", "sdes", "bye"]);
 });
+
+const lastWords = [
+  {
+    name: "pauses",
+    say: async (client: RtspTestClient) => {
+      await client.ok("PAUSE");
+      await client.ok("TEARDOWN");
+    },
+  },
+  { name: "says TEARDOWN", say: (client: RtspTestClient) => client.ok("TEARDOWN") },
+  {
+    name: "closes its connection",
+    say: (client: RtspTestClient) => {
+      client.close();
+      return client.closed;
+    },
+  },
+];
+
+for (const { name, say } of lastWords) {
+  Deno.test(`RtspSession takes what comes late by UDP when its publisher ${name}`, async () => {
+    await using server = await startRtsp({ UDPPorts: UDP_PORTS });
+    await using from = await UdpTestPorts.open();
+    const { client, to: [rtp] } = await publish(server, from);
+    await using _ = client;
+    const frames = new RtpFrames();
+    const send = async (kinds: string) => {
+      for (const { bytes } of frames.packets(kinds)) await from.send(bytes, rtp);
+    };
+    await send("Kv");
+    await eventually("frames", () => framesOf(server) === 2);
+    await using player = await RtspTestClient.open(`${server.url}/live/a`);
+    await player.ok("DESCRIBE");
+    await player.setUp(0);
+    await player.ok("PLAY");
+    const said = say(client);
+    // By then the server has read it.
+    await player.ok("OPTIONS");
+    await player.ok("OPTIONS");
+    await send("vv");
+    await said;
+    assertEquals(await player.take(4), ["K0", "1", "2", "3"]);
+  });
+}
 
 Deno.test("RtspSession sends a long start by UDP without loss", async () => {
   await using server = await startRtsp({ UDPPorts: UDP_PORTS });
