@@ -42,9 +42,12 @@ export function targetOf(c: Context<HttpEnv>, extension: string): StreamTarget {
   return { target, path, args };
 }
 
-/** The route of streams' addresses that end in `extension`, such as `.flv`. */
+/**
+ * The route of streams' addresses that end in `extension`, such as `.flv`. What is right in a folder
+ * `~` are files of a stream, such as those of HLS, and no stream.
+ */
 export function streamRoute(extension: string): string {
-  return `/:path{.+\\${extension}}`;
+  return `/:path{(?!.*/~/[^/]*$).+\\${extension}}`;
 }
 
 /** A refusal with its reason. */

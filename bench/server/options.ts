@@ -8,7 +8,7 @@ export const PROTOCOLS = ["http-flv", "ws-flv", "http-mp4", "ws-mp4", "rtmp", "r
 export type Protocol = typeof PROTOCOLS[number];
 
 /** What can be measured. */
-export const SCENARIOS = ["fanout", "stalled", "streams"] as const;
+export const SCENARIOS = ["fanout", "stalled", "streams", "hls"] as const;
 /** One of {@linkcode SCENARIOS}. */
 export type Scenario = typeof SCENARIOS[number];
 
@@ -58,7 +58,7 @@ What:
   --scenario LIST    ${SCENARIOS.join(", ")} [default: fanout]
   --servers LIST     ${SERVER_NAMES.join(", ")} [default: all that are there]
   --protocols LIST   ${PROTOCOLS.join(", ")} [default: http-flv,rtmp]
-  --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled]
+  --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls]
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
   --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350]
   --workers N        [Engine] Workers of m7s [default: not set]

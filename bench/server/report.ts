@@ -1,6 +1,7 @@
 /** Results as tables and as a file. */
 
 import { cpus, release, totalmem } from "node:os";
+import { HLS_FAULTS, type HlsFloodResult, type HlsPlayersResult } from "./hls.ts";
 import type { BenchOptions } from "./options.ts";
 import type { FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
 import { FAULTS, type Round } from "./stand.ts";
@@ -30,9 +31,14 @@ export function tables(results: readonly Result[]): string {
     const fanout = own.filter((result) => result.scenario === "fanout");
     const stalled = own.filter((result) => result.scenario === "stalled");
     const streams = own.filter((result) => result.scenario === "streams");
+    const hls = own.filter((result) => result.scenario === "hls");
+    const players = hls.filter((result) => result.kind === "players");
+    const floods = hls.filter((result) => result.kind === "flood");
     if (fanout.length > 0) parts.push(`${protocol}, one stream:\n\n${fanoutTable(fanout)}`);
     if (stalled.length > 0) parts.push(`${protocol}, stalled viewers:\n\n${stalledTable(stalled)}`);
     if (streams.length > 0) parts.push(`${protocol}, many streams:\n\n${streamsTable(streams)}`);
+    if (players.length > 0) parts.push(`HLS, players of one stream:\n\n${playersTable(players)}`);
+    if (floods.length > 0) parts.push(`HLS, requests at most:\n\n${floodTable(floods)}`);
   }
   const versions = new Map(results.map(({ server, version }) => [server, version]));
   parts.push([...versions].map(([server, version]) => `${server}: ${version}`).join("\n"));
@@ -158,6 +164,93 @@ function streamsTable(results: readonly StreamsResult[]): string {
       many.rssMB.toFixed(0),
       String(many.behind),
       pair(many.latencyP50, many.latencyP99),
+    ]),
+  );
+}
+
+function playersTable(results: readonly HlsPlayersResult[]): string {
+  const header = [
+    "server",
+    "players of",
+    "players",
+    "CPU",
+    "µs/player-s",
+    "requests/s",
+    "µs/request",
+    "RSS MB",
+    "Mbit/s",
+    "stalled",
+    "playlist p50/p99 ms",
+    "part p50/p99 ms",
+    "what is there p50/p99 ms",
+    "latency p50/p99 ms",
+    "first media p50/p99 ms",
+    "load CPU",
+    "note",
+  ];
+  const times = (p50: number, p99: number) => p99 > 0 ? pair(p50, p99) : "";
+  return table(
+    header,
+    results.map((result) => {
+      const { median: round, started: { first } } = result;
+      return [
+        result.label,
+        result.way,
+        String(result.players),
+        round.cpu.toFixed(3),
+        round.usPerPlayer.toFixed(0),
+        round.requestsPerSecond.toFixed(0),
+        round.usPerRequest.toFixed(0),
+        round.rssMB.toFixed(0),
+        round.egressMbps.toFixed(0),
+        String(round.stalled),
+        times(round.reloadP50, round.reloadP99),
+        times(round.partP50, round.partP99),
+        times(round.answerP50, round.answerP99),
+        times(round.pictureP50, round.pictureP99),
+        times(first.p50 ?? 0, first.p99 ?? 0),
+        round.loadCpu.toFixed(2),
+        playerNotes(result),
+      ];
+    }),
+  );
+}
+
+function playerNotes({ windows, started, rounds }: HlsPlayersResult): string {
+  const notes: string[] = [];
+  if (started.failed > 0) notes.push(`${started.failed} never began`);
+  for (const name of HLS_FAULTS) {
+    const sum = windows.reduce((total, window) => total + window[name], 0);
+    if (sum > 0) notes.push(`${sum} ${name}`);
+  }
+  if (rounds.some(({ loadCpu }) => loadCpu > LOAD_BOUND)) notes.push("load-bound");
+  return notes.join(", ");
+}
+
+function floodTable(results: readonly HlsFloodResult[]): string {
+  const header = [
+    "server",
+    "request for a",
+    "bytes",
+    "requests/s",
+    "Mbit/s",
+    "CPU",
+    "µs/request",
+    "answer p50/p99 ms",
+    "load CPU",
+  ];
+  return table(
+    header,
+    results.map(({ label, what, bytes, round }) => [
+      label,
+      what,
+      String(bytes),
+      round.requestsPerSecond.toFixed(0),
+      round.egressMbps.toFixed(0),
+      round.cpu.toFixed(3),
+      round.usPerRequest.toFixed(0),
+      pair(round.answerP50, round.answerP99),
+      round.loadCpu.toFixed(2),
     ]),
   );
 }

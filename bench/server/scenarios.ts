@@ -1,10 +1,11 @@
 /** What is measured, server by server. */
 
 import { delay } from "@std/async/delay";
+import { type HlsResult, hlsScenario } from "./hls.ts";
 import type { Distribution } from "./load_client.ts";
 import type { Protocol, Scenario } from "./options.ts";
 import { SERVERS, type Variant, variantsOf } from "./servers.ts";
-import { type Bench, FAULTS, median, type Round, Stand } from "./stand.ts";
+import { type Bench, FAULTS, medianOf, type Round, Stand } from "./stand.ts";
 
 /** Share of viewers that may be short of their full rate before a server counts as behind. */
 const BEHIND_SHARE = 0.01;
@@ -66,7 +67,7 @@ export interface StreamsResult extends ResultBase {
 }
 
 /** What a measurement gave. */
-export type Result = FanoutResult | StalledResult | StreamsResult;
+export type Result = FanoutResult | StalledResult | StreamsResult | HlsResult;
 
 /** Measures all that was asked for; servers that are not there are passed over. */
 export async function* runAll(bench: Bench): AsyncGenerator<Result> {
@@ -80,20 +81,36 @@ export async function* runAll(bench: Bench): AsyncGenerator<Result> {
       log(`${name}: left out: ${error instanceof Error ? error.message : error}`);
       continue;
     }
+    const [first] = variantsOf(name, options);
+    if (options.scenarios.includes("hls") && kind.hlsUrl !== undefined && first !== undefined) {
+      // Nothing in HLS depends on how frames are merged.
+      const variant = { ...first, label: name, flushMs: undefined };
+      log(`${variant.label} (${version}), hls`);
+      yield* passOver(hlsScenario({ bench, variant, version }), log);
+    }
+    const scenarios = options.scenarios.filter((scenario) => scenario !== "hls");
     for (const variant of variantsOf(name, options)) {
       for (const protocol of options.protocols) {
         if (kind.urls[protocol] === undefined) continue;
-        for (const scenario of options.scenarios) {
+        for (const scenario of scenarios) {
           log(`${variant.label} (${version}), ${protocol}, ${scenario}`);
           const test = { bench, variant, protocol, base: { ...variant, version, protocol } };
-          try {
-            yield* SCENARIO[scenario](test);
-          } catch (error) {
-            log(`  ${error instanceof Error ? error.message : error}`);
-          }
+          yield* passOver(SCENARIO[scenario](test), log);
         }
       }
     }
+  }
+}
+
+/** What `results` has until it fails, which is said. */
+async function* passOver(
+  results: AsyncGenerator<Result>,
+  log: (line: string) => void,
+): AsyncGenerator<Result> {
+  try {
+    yield* results;
+  } catch (error) {
+    log(`  ${error instanceof Error ? error.message : error}`);
   }
 }
 
@@ -104,11 +121,12 @@ interface Test {
   readonly base: Omit<ResultBase, "scenario">;
 }
 
-const SCENARIO: Readonly<Record<Scenario, (test: Test) => AsyncGenerator<Result>>> = {
-  fanout,
-  stalled,
-  streams,
-};
+const SCENARIO: Readonly<Record<Exclude<Scenario, "hls">, (test: Test) => AsyncGenerator<Result>>> =
+  {
+    fanout,
+    stalled,
+    streams,
+  };
 
 /** More and more viewers of one stream, until the server falls behind. */
 async function* fanout(test: Test): AsyncGenerator<FanoutResult> {
@@ -134,7 +152,7 @@ async function fanoutStep({ bench, variant, protocol, base }: Test, count: numbe
     rounds.push(round);
     log(`  ${count} viewers, round ${index + 1}: ${describe(round)}`);
   }
-  const middle = median(rounds);
+  const middle = medianOf(rounds);
   const short = failed + middle.behind + (count - failed - middle.viewers);
   const fellBehind = short > count * BEHIND_SHARE;
   let joins: FanoutResult["joins"];
@@ -222,7 +240,7 @@ async function idleAndWatched(
     for (let index = 0; index < options.rounds; index++) {
       rounds.push(await stand.round(viewers, options.seconds));
     }
-    const round = median(rounds);
+    const round = medianOf(rounds);
     log(`  ${publishers} publishers, ${round.viewers} viewers: ${describe(round)}`);
     return round;
   };

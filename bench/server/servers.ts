@@ -15,6 +15,8 @@ export interface Variant {
   /** How long it merges frames, in ms, where that can be set. */
   readonly flushMs: number | undefined;
   readonly workers: number | undefined;
+  /** Whether it is to offer HLS, too. */
+  readonly hls?: boolean;
 }
 
 /** Where a server is to listen, on the loopback interface. */
@@ -38,6 +40,8 @@ export interface ServerKind {
   readonly name: ServerName;
   /** Where viewers find stream `{}`, by protocol. */
   readonly urls: Readonly<Partial<Record<Protocol, (place: Place) => string>>>;
+  /** Where players of HLS find stream 0. */
+  readonly hlsUrl?: (place: Place) => string;
   /** Its version. @throws {Error} If it is not there; the message says how to get it. */
   find(): Promise<string>;
   launch(variant: Variant, place: Place): Promise<Launch>;
@@ -48,6 +52,7 @@ const rtspUrl = ({ rtspPort }: Place) => `rtsp://127.0.0.1:${rtspPort}/live/s{}`
 const flvUrl = ({ httpPort }: Place) => `http://127.0.0.1:${httpPort}/live/s{}.flv`;
 const wsUrl = ({ httpPort }: Place) => `ws://127.0.0.1:${httpPort}/live/s{}.flv`;
 const mp4Url = ({ httpPort }: Place) => `http://127.0.0.1:${httpPort}/live/s{}.mp4`;
+const hlsUrl = ({ httpPort }: Place) => `http://127.0.0.1:${httpPort}/live/s0.m3u8`;
 const wsMp4Url = ({ httpPort }: Place) => `ws://127.0.0.1:${httpPort}/live/s{}.mp4`;
 
 /** Where all servers take streams. */
@@ -96,12 +101,13 @@ const m7s: ServerKind = {
     "rtmp": rtmpUrl,
     "rtsp": rtspUrl,
   },
+  hlsUrl,
   async find() {
     const revision = await outputOf(["git", "-C", ROOT, "describe", "--always", "--dirty"])
       .catch(() => "");
     return `${deno.version} ${revision.trim()} on Deno ${Deno.version.deno}`.replace("  ", " ");
   },
-  async launch({ flushMs = 0, workers }, { directory, httpPort, rtmpPort, rtspPort }) {
+  async launch({ flushMs = 0, workers, hls }, { directory, httpPort, rtmpPort, rtspPort }) {
     const module = (name: string) => new URL(`../../plugins/${name}/mod.ts`, import.meta.url).href;
     const path = join(directory, "config.toml");
     await Deno.writeTextFile(
@@ -115,6 +121,7 @@ RTSP = "${module("rtsp")}"
 HTTP_FLV = "${module("http_flv")}"
 HTTP_MP4 = "${module("http_mp4")}"
 WS = "${module("ws")}"
+${hls ? `HLS = "${module("hls")}"` : ""}
 [HTTP]
 Host = "127.0.0.1"
 Port = ${httpPort}

@@ -61,14 +61,16 @@ export interface Round {
 }
 
 /** The median of each figure. */
-export function median(rounds: readonly Round[]): Round {
+export function medianOf<Figures extends { readonly [Key in keyof Figures]: number }>(
+  rounds: readonly Figures[],
+): Figures {
   const [first] = rounds;
   if (first === undefined) throw new RangeError("Cannot take a median: there are no rounds");
-  const keys = Object.keys(first) as (keyof Round)[];
+  const keys = Object.keys(first) as (keyof Figures)[];
   return Object.fromEntries(keys.map((key) => {
-    const values = rounds.map((round) => round[key]).sort((a, b) => a - b);
+    const values = rounds.map((round): number => round[key]).sort((a, b) => a - b);
     return [key, values[values.length >> 1] ?? 0];
-  })) as unknown as Round;
+  })) as unknown as Figures;
 }
 
 /** Everything that stays the same in a run. */
@@ -125,6 +127,18 @@ export class Stand implements AsyncDisposable {
   /** What the server uses. */
   usage(): Usage {
     return this.#server.usage();
+  }
+
+  /** What its publishers have used so far, in seconds. */
+  get publisherCpuSeconds(): number {
+    return this.#publisher?.cpuSeconds ?? 0;
+  }
+
+  /** Where the first stream is played by HLS. */
+  hlsUrl(): string {
+    const url = SERVERS[this.#variant.server].hlsUrl?.(this.#place);
+    if (url === undefined) throw new Error(`Cannot play: ${this.#variant.label} has no HLS`);
+    return url;
   }
 
   /** Viewers by `protocol`, none of them open yet. */

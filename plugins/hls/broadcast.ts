@@ -9,7 +9,7 @@ import type { HlsOptions, SegmentFormat } from "./options.ts";
 import { mediaPlaylist, multivariantPlaylist } from "./playlist.ts";
 import { type Directives, reloadOutcome } from "./reload.ts";
 import { Segmenter } from "./segmenter.ts";
-import { SegmentWindow } from "./window.ts";
+import { type BitRates, type PlaylistState, SegmentWindow } from "./window.ts";
 
 /** What a {@linkcode Broadcast} works with. */
 export interface BroadcastInit {
@@ -19,6 +19,8 @@ export interface BroadcastInit {
   readonly options: HlsOptions;
   /** Whether it goes on when nobody asks. */
   readonly always: boolean;
+  /** How many discontinuities broadcasts of the same path had before. */
+  readonly discontinuities: number;
   /** Told once when nothing of it can be asked for any more. */
   readonly onGone: (broadcast: Broadcast) => void;
 }
@@ -33,11 +35,26 @@ const FIRST_WAIT_MS = 15_000;
 /** How long other requests wait, in target durations (6.2.5.2). */
 const WAIT_TARGETS = 3;
 
+/** Who may leave while an answer waits. */
+export interface Asker {
+  /** Aborted when there is nobody to answer any more; it costs something, so waits alone ask for it. */
+  readonly signal: AbortSignal;
+}
+
 /** A request that waits, without a timer of its own. */
 interface Waiter {
   readonly holds: () => boolean;
   readonly untilMs: number;
   readonly resolve: (held: boolean) => void;
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The newest playlist, as far as it has been asked for. */
+interface PlaylistTexts {
+  readonly state: PlaylistState | undefined;
+  whole?: Bytes;
+  delta?: Bytes;
 }
 
 /**
@@ -58,10 +75,12 @@ export class Broadcast {
   readonly #controller = new AbortController();
   #segmenter: Segmenter | undefined;
   #seenVersion = 0;
+  #texts: PlaylistTexts = { state: undefined };
   #waitTimer: ReturnType<typeof setTimeout> | undefined;
   #waitTimerMs = Infinity;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   #askedMs = performance.now();
+  #live = false;
   #gone = false;
 
   /** A broadcast of the stream of `init.subscriber`, which it owns. */
@@ -74,6 +93,7 @@ export class Broadcast {
       epoch: this.epoch,
       // Numbers of a later broadcast of the same path are greater, as long as segments last a second.
       first: Math.floor(Date.now() / 1000),
+      discontinuities: init.discontinuities,
       segments: options.Segments,
       extension: this.#container.extension,
     });
@@ -87,6 +107,11 @@ export class Broadcast {
   /** The stream. */
   get stream(): Stream {
     return this.#init.subscriber.stream;
+  }
+
+  /** How many discontinuities there have been, those of broadcasts before it among them. */
+  get discontinuities(): number {
+    return this.#window.discontinuities;
   }
 
   /** Whether its stream has ended: there are no more segments. */
@@ -115,19 +140,19 @@ export class Broadcast {
       this.#segmenter?.breakAfter(endUs, unixMsAt(endUs));
     }, { signal: this.#controller.signal });
     const push = (frame: MediaFrame) => this.#push(frame);
-    subscriber.play({ mode: "oldest", onVideo: push, onAudio: push }).then(
-      () => this.#end(),
-      () => this.#end(),
-    );
+    const playing = subscriber.play({ mode: "oldest", onVideo: push, onAudio: push });
+    // What the stream has kept is in.
+    this.#live = true;
+    playing.then(() => this.#end(), () => this.#end());
     if (!always) this.#watchIdle();
   }
 
   /** The media playlist that `directives` ask for, once it is there, or why there is none. */
   async playlist(
     directives: Directives,
-    signal?: AbortSignal,
-  ): Promise<string | "late" | "too-far" | "none"> {
-    await this.#wait(() => this.#window.ready, FIRST_WAIT_MS, signal);
+    asker?: Asker,
+  ): Promise<Bytes | "late" | "too-far" | "none"> {
+    await this.#wait(() => this.#window.ready, FIRST_WAIT_MS, asker);
     const now = this.#window.state();
     if (now === undefined) return this.ended ? "none" : "late";
     const first = reloadOutcome(now, directives);
@@ -137,33 +162,40 @@ export class Broadcast {
         const state = this.#window.state();
         return state !== undefined && reloadOutcome(state, directives) === "ready";
       };
-      if (!await this.#wait(holds, WAIT_TARGETS * now.timing.targetSeconds * 1000, signal)) {
+      if (!await this.#wait(holds, WAIT_TARGETS * now.timing.targetSeconds * 1000, asker)) {
         return "late";
       }
     }
     const state = this.#window.state();
-    return state === undefined ? "none" : mediaPlaylist(state, directives);
+    return state === undefined ? "none" : this.#textOf(state, directives.delta);
+  }
+
+  /** The playlist of `state`, written once for all who ask for it. */
+  #textOf(state: PlaylistState, delta: boolean): Bytes {
+    if (this.#texts.state !== state) this.#texts = { state };
+    const name = delta ? "delta" : "whole";
+    return this.#texts[name] ??= new TextEncoder().encode(mediaPlaylist(state, { delta }));
   }
 
   /** The multivariant playlist with `uri` as the address of the media playlist. */
-  async multivariant(uri: string, signal?: AbortSignal): Promise<string | "late" | "none"> {
-    await this.#wait(() => this.#window.ready, FIRST_WAIT_MS, signal);
+  async multivariant(uri: string, asker?: Asker): Promise<string | "late" | "none"> {
+    await this.#wait(() => this.#window.ready, FIRST_WAIT_MS, asker);
     const state = this.#window.state();
     const tracks = this.#window.tracks;
     if (state === undefined || tracks === undefined) return this.ended ? "none" : "late";
     return multivariantPlaylist({
       tracks,
       container: this.#container,
-      bitRates: this.#window.bitRates(),
+      bitRates: this.#window.bitRates() ?? this.#bitRatesNow(),
       frameUs: state.timing.frameUs,
       uri,
     });
   }
 
   /** The bytes of a segment, a part or an initialization section; it waits for the next part. */
-  async file(name: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async file(name: string, asker?: Asker): Promise<Bytes | undefined> {
     const targetMs = (this.#window.state()?.timing.targetSeconds ?? 0) * 1000;
-    await this.#wait(() => this.#window.file(name) !== "next", WAIT_TARGETS * targetMs, signal);
+    await this.#wait(() => this.#window.file(name) !== "next", WAIT_TARGETS * targetMs, asker);
     const file = this.#window.file(name);
     return file === "next" ? undefined : file;
   }
@@ -198,6 +230,7 @@ export class Broadcast {
       container: this.#container,
       sink: this.#window,
       unixMs: unixMsAt(this.stream.timeline.endUs ?? frame.dts),
+      gopUs: this.#knownGopUs(),
       segmentUs: this.#init.options.SegmentDuration * 1e6,
       targetSeconds: this.#init.options.TargetDuration,
       partUs: this.#init.options.LowLatency && this.format === "fmp4"
@@ -205,7 +238,27 @@ export class Broadcast {
         : undefined,
     });
     this.#segmenter.push(frame);
+    this.#hurry();
     if (this.#window.version !== this.#seenVersion) this.#wake();
+  }
+
+  /** From one keyframe to the next by what came before the ring's frames, in µs; 0 if not known. */
+  #knownGopUs(): number {
+    const video = this.stream.videoTracks.find(({ live }) => live);
+    return (video?.stats().gopMs ?? 0) * 1000;
+  }
+
+  /** The bit rates of the stream itself, for as long as segments say nothing. */
+  #bitRatesNow(): BitRates {
+    const tracks = [...this.stream.videoTracks, ...this.stream.audioTracks];
+    const rate = tracks.reduce((sum, track) => sum + track.stats().bitrate, 0);
+    return { peak: Math.max(1, rate), average: Math.max(1, rate) };
+  }
+
+  /** Lets the first segment end early if somebody waits for it. */
+  #hurry(): void {
+    const isWanted = this.#live && !this.#window.ready && this.#waiters.size > 0;
+    if (isWanted) this.#segmenter?.endFirst();
   }
 
   /** Completes what is there, which stays for a while. */
@@ -237,9 +290,10 @@ export class Broadcast {
   }
 
   /** Waits until `holds`, for at most `ms`; whether it does. It ends with the broadcast. */
-  #wait(holds: () => boolean, ms: number, signal?: AbortSignal): Promise<boolean> {
+  #wait(holds: () => boolean, ms: number, asker?: Asker): Promise<boolean> {
     this.#askedMs = performance.now();
     if (holds() || this.ended) return Promise.resolve(true);
+    const signal = asker?.signal;
     if (signal?.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (held: boolean) => {
@@ -252,6 +306,8 @@ export class Broadcast {
       this.#waiters.add(waiter);
       signal?.addEventListener("abort", leave, { once: true });
       this.#armWaits(waiter.untilMs);
+      this.#hurry();
+      if (this.#window.version !== this.#seenVersion) this.#wake();
     });
   }
 

@@ -4,7 +4,7 @@ import type { Engine } from "../../src/engine.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import type { Stream } from "../../src/stream.ts";
 import { type HlsAnswer, type HlsQuestion, refusal, refusalFor } from "./answer.ts";
-import { Broadcast } from "./broadcast.ts";
+import { type Asker, Broadcast } from "./broadcast.ts";
 import { segmentType } from "./container.ts";
 import type { HlsOptions, SegmentFormat } from "./options.ts";
 
@@ -51,13 +51,13 @@ export class Broadcasts {
   }
 
   /** Answers `question`, wherever the stream is. It does not throw for what a player can cause. */
-  async answer(question: HlsQuestion, signal: AbortSignal): Promise<HlsAnswer> {
+  async answer(question: HlsQuestion, asker: Asker): Promise<HlsAnswer> {
     try {
       const { isolates } = this.#engine;
       if (isolates.count === 1 || this.#isHome(question)) {
-        return await this.#reply(question, signal);
+        return await this.#reply(question, asker);
       }
-      return await this.#askHome(question, signal);
+      return await this.#askHome(question, asker);
     } catch (error) {
       return refusalFor(error);
     }
@@ -90,9 +90,10 @@ export class Broadcasts {
   }
 
   /** Asks the isolate that publishes the stream; if there is none, waits for one as viewers do. */
-  async #askHome(question: HlsQuestion, signal: AbortSignal): Promise<HlsAnswer> {
+  async #askHome(question: HlsQuestion, asker: Asker): Promise<HlsAnswer> {
     const { isolates } = this.#engine;
     const { path, target, subject, remote } = question;
+    const { signal } = asker;
     for (let attempt = 0; attempt < 2; attempt++) {
       const answers = await isolates.ask(QUESTION, question);
       const found = answers.find((answer) => answer !== undefined);
@@ -100,7 +101,7 @@ export class Broadcasts {
       if (subject.kind === "file") break;
       const subscriber = await this.#context.subscribe(target, { type: TYPE, id: remote, signal });
       try {
-        if (!subscriber.stream.replica) return await this.#reply(question, signal);
+        if (!subscriber.stream.replica) return await this.#reply(question, asker);
       } finally {
         subscriber.close();
       }
@@ -109,14 +110,14 @@ export class Broadcasts {
   }
 
   /** Answers by a broadcast of this isolate. */
-  async #reply(question: HlsQuestion, signal?: AbortSignal): Promise<HlsAnswer> {
+  async #reply(question: HlsQuestion, asker?: Asker): Promise<HlsAnswer> {
     const { path, subject } = question;
-    if (subject.kind === "file") return await this.#replyFile(path, subject.name, signal);
+    if (subject.kind === "file") return await this.#replyFile(path, subject.name, asker);
     const broadcast = await this.#demand(question, subject.format);
     const isMedia = subject.kind === "media";
     const text = isMedia
-      ? await broadcast.playlist(subject.directives, signal)
-      : await broadcast.multivariant(subject.uri, signal);
+      ? await broadcast.playlist(subject.directives, asker)
+      : await broadcast.multivariant(subject.uri, asker);
     switch (text) {
       case "late":
         return refusal(503, `${path} has no new segment yet`);
@@ -130,9 +131,9 @@ export class Broadcasts {
     return { status: 200, type: PLAYLIST_TYPE, cache, body: text };
   }
 
-  async #replyFile(path: string, name: string, signal?: AbortSignal): Promise<HlsAnswer> {
+  async #replyFile(path: string, name: string, asker?: Asker): Promise<HlsAnswer> {
     const broadcast = this.#byEpoch.get(epochOf(name));
-    const body = broadcast?.path === path ? await broadcast.file(name, signal) : undefined;
+    const body = broadcast?.path === path ? await broadcast.file(name, asker) : undefined;
     if (broadcast === undefined || body === undefined) return refusal(404, NO_FILE);
     return { status: 200, type: segmentType(broadcast.format), cache: FILE_CACHE, body };
   }
@@ -168,12 +169,14 @@ export class Broadcasts {
     const subscriber = await this.#context.subscribe(target, { type: TYPE, id });
     const { path } = subscriber.stream;
     const key = keyOf(path, format);
+    const before = this.#running.get(key);
     const broadcast = new Broadcast({
       engine: this.#engine,
       subscriber,
       format,
       options,
       always: options.Always && format === options.Format,
+      discontinuities: before === undefined ? 0 : before.discontinuities + 1,
       onGone: (gone) => {
         this.#byEpoch.delete(gone.epoch);
         if (this.#running.get(key) === gone) this.#running.delete(key);

@@ -2,11 +2,11 @@
 
 import { type Context, Hono } from "hono";
 import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
-import { type HttpEnv, httpService } from "../http/service.ts";
+import { type HttpEnv, httpService, type ShortAnswer, type ShortHandler } from "../http/service.ts";
 import { type HlsAnswer, refusal } from "./answer.ts";
 import { Broadcasts } from "./broadcasts.ts";
 import { type HlsOptions, hlsSchema } from "./options.ts";
-import { questionOf, ROUTES } from "./request.ts";
+import { isPlain, questionOf, ROUTES } from "./request.ts";
 
 /**
  * The hls plugin: `GET /{path}.m3u8` plays a stream, `?format=ts` in MPEG-TS, `?format=fmp4` in
@@ -32,7 +32,7 @@ const plugin: Plugin<HlsOptions> = definePlugin({
         if (error instanceof TypeError) return send(c, refusal(400, error.message));
         throw error;
       }
-      return send(c, await broadcasts.answer(question, c.env.signal));
+      return send(c, await broadcasts.answer(question, c.env));
     };
     for (const route of ROUTES) {
       app.get(route, answer);
@@ -42,7 +42,16 @@ const plugin: Plugin<HlsOptions> = definePlugin({
       });
     }
     const http = context.use(httpService);
-    http.mount(app, context.signal);
+    const short: ShortHandler = (url, env) => {
+      if (!isPlain(url)) return undefined;
+      try {
+        return shortAnswer(broadcasts.answer(questionOf(url, env.remote, options.Format), env));
+      } catch {
+        // The app says what is wrong with it.
+        return undefined;
+      }
+    };
+    http.mount(app, context.signal, { short });
     context.log.info("watch {url}/live/NAME.m3u8", { url: http.url });
     return {
       configure(next) {
@@ -58,10 +67,21 @@ export default plugin;
 const METHODS = "GET, HEAD";
 
 function send(c: Context<HttpEnv>, { status, type, cache, body }: HlsAnswer): Response {
-  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
+  const bytes = bytesOf(body);
   return c.body(bytes, status, {
     "Content-Type": type,
     "Content-Length": String(bytes.length),
     "Cache-Control": cache,
   });
+}
+
+/** The same by the short way, which is for what players ask for again and again. */
+async function shortAnswer(answer: Promise<HlsAnswer>): Promise<ShortAnswer> {
+  const { status, type, cache, body } = await answer;
+  const headers = { "Content-Type": type, "Cache-Control": cache };
+  return { status, headers, body: bytesOf(body) };
+}
+
+function bytesOf(body: HlsAnswer["body"]): Uint8Array<ArrayBuffer> {
+  return typeof body === "string" ? new TextEncoder().encode(body) : body;
 }

@@ -15,6 +15,16 @@ const HIDDEN = /%(?:2f|5c|00)/i;
 /** Addresses that are for this plugin. */
 export const ROUTES = ["/:path{.+}/~/:name", "/:path{.+\\.m3u8}"];
 
+/** Media playlists and files of streams whose paths need no encoding. */
+const PLAIN = /^(?:\/[\w.-]+)+\/~\/[\w-]+\.(?:m3u8|m4s|mp4|ts)(?:\?[^#]*)?$/;
+/** Base of an address that is only a path. */
+const HERE = "http://localhost";
+
+/** Whether an address, path and query, is one of those that players ask for again and again. */
+export function isPlain(url: string): boolean {
+  return PLAIN.test(url);
+}
+
 /**
  * What a request for `url` is about: `/{path}.m3u8` is the multivariant playlist of a stream,
  * `/{path}/~/fmp4.m3u8` a media playlist, and what else is in that folder its files.
@@ -22,7 +32,7 @@ export const ROUTES = ["/:path{.+}/~/:name", "/:path{.+\\.m3u8}"];
  * @throws {TypeError} If it names no stream path, or its arguments make no sense.
  */
 export function questionOf(url: string, remote: string, format: SegmentFormat): HlsQuestion {
-  const { pathname, search, searchParams } = new URL(url);
+  const { pathname, search, searchParams } = new URL(url, HERE);
   if (HIDDEN.test(pathname)) throw new TypeError("Cannot use the address: it hides a slash");
   const folder = pathname.lastIndexOf(FOLDER);
   const rawPath = folder < 0 ? pathname.slice(0, -PLAYLIST.length) : pathname.slice(0, folder);

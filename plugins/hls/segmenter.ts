@@ -49,6 +49,8 @@ export interface SegmenterInit extends TimingOptions {
   /** The time of 0 on the stream's timeline, in ms since 1970. */
   readonly unixMs: number;
   readonly sink: SegmentSink;
+  /** From one keyframe to the next before the first frame, in µs; 0 if that is not known. */
+  readonly gopUs?: number | undefined;
 }
 
 /** Where a stream breaks off. */
@@ -75,6 +77,11 @@ interface OpenSegment {
 
 /** Longest that the first segment waits for a keyframe, in µs. */
 const MAX_FIRST_US = 10_000_000;
+/**
+ * Shortest first segment, in µs: one of parts, whose players soon have the next one, and one of
+ * those that players want to see a little of before they play.
+ */
+const MIN_FIRST_US = { parts: 200_000, whole: 500_000 };
 /** How much too early a keyframe may be, in µs: some clocks count whole ms, some encoders frames. */
 const KEY_SLACK_US = 50_000;
 /**
@@ -97,7 +104,8 @@ const MIN_PART_US = 1000;
  *
  * Segments begin at keyframes, unless the target duration allows no wait for one. The first segment
  * is held back until it is complete: it shows what target durations suit the stream, which may not
- * change later. Parts are cut where they come nearest to what was promised; where frames come at
+ * change later. Where players wait for it, it ends as soon as the distance of keyframes shows that,
+ * however short it is then. Parts are cut where they come nearest to what was promised; where frames come at
  * odd times, a part says the nearest duration that it may, and the next one makes up for it.
  */
 export class Segmenter {
@@ -109,6 +117,7 @@ export class Segmenter {
   #first: MediaFrame[] | undefined = [];
   #firstBytes = 0;
   #firstHasVideo = false;
+  #hurries = false;
   #timing: Timing | undefined;
   #open: OpenSegment | undefined;
   /** Frames that are in no part yet. */
@@ -146,6 +155,15 @@ export class Segmenter {
     else this.#take(frame, timing);
   }
 
+  /**
+   * Ends the first segment as soon as the distance of keyframes is known, for players that wait for
+   * it: at the last keyframe that is there, else before the newest frame. Idempotent.
+   */
+  endFirst(): void {
+    this.#hurries = true;
+    this.#endEarly();
+  }
+
   /** Makes frames after `afterUs` begin a segment with a discontinuity; 0 is now at `unixMs`. */
   breakAfter(afterUs: number, unixMs: number): void {
     this.#break = { afterUs, unixMs };
@@ -179,6 +197,45 @@ export class Segmenter {
     frames.push(frame);
     this.#firstBytes += frame.data.length;
     this.#firstHasVideo ||= frame.kind === "video";
+    if (this.#hurries) this.#endEarly();
+  }
+
+  /** Ends the first segment where it can end now, if it is known how long others will be. */
+  #endEarly(): void {
+    const frames = this.#first ?? [];
+    const [first] = frames;
+    const gopUs = this.#gopOf(frames);
+    if (first === undefined || gopUs === undefined) return;
+    const leastUs = MIN_FIRST_US[this.#init.partUs === undefined ? "whole" : "parts"];
+    const canEnd = ({ kind, dts }: MediaFrame) =>
+      (kind === "video" || !this.#firstHasVideo) && dts - first.dts >= leastUs;
+    const key = frames.findLastIndex((frame) => frame.key && canEnd(frame));
+    const end = key >= 0 ? key : frames.findLastIndex(canEnd);
+    const [next] = end < 0 ? [] : frames.slice(end);
+    if (next === undefined) return;
+    const rest = frames.splice(end);
+    const gops = Math.max(1, Math.ceil((this.#init.segmentUs - KEY_SLACK_US) / gopUs));
+    const timing = this.#settle(Math.max(next.dts, first.dts + gops * gopUs));
+    this.#endSegment(next.dts, timing, "ended");
+    for (const frame of rest) this.#take(frame, timing);
+  }
+
+  /** The longest distance of keyframes so far; undefined before there is one. */
+  #gopOf(frames: readonly MediaFrame[]): number | undefined {
+    if (!this.#firstHasVideo) return this.#init.segmentUs;
+    let longestUs = this.#init.gopUs || 0;
+    let lastUs: number | undefined;
+    let sinceUs = 0;
+    for (const { kind, key, dts } of frames) {
+      if (kind !== "video") continue;
+      if (key) {
+        longestUs = Math.max(longestUs, dts - (lastUs ?? dts));
+        lastUs = dts;
+      }
+      sinceUs = dts - (lastUs ?? dts);
+    }
+    // The last one may go on: it is at least as long as it is already.
+    return longestUs > 0 ? Math.max(longestUs, sinceUs) : undefined;
   }
 
   #endsFirst(frame: MediaFrame, first: MediaFrame): boolean {
@@ -197,8 +254,8 @@ export class Segmenter {
     return targetSeconds > 0 ? targetSeconds * 1e6 : Math.max(MAX_FIRST_US, segmentUs);
   }
 
-  /** Takes the timing from the first segment, which ends at `endUs`, and makes it. */
-  #settle(endUs: number): void {
+  /** Takes the timing from the first segment, as if it ended at `endUs`, and makes it. */
+  #settle(endUs: number): Timing {
     const frames = this.#first ?? [];
     const startUs = frames[0]?.dts ?? 0;
     const timing = timingOf(frames, Math.min(endUs, startUs + this.#maxFirstUs), this.#init);
@@ -206,6 +263,7 @@ export class Segmenter {
     this.#first = undefined;
     this.#sink.onTiming(timing);
     for (const frame of frames) this.#take(frame, timing);
+    return timing;
   }
 
   #take(frame: MediaFrame, timing: Timing): void {
@@ -269,7 +327,8 @@ export class Segmenter {
       if (elapsedUs > targetUs + 2 * SOFT_EXCESS_US) this.#endSegment(dts, timing, "ended");
       return;
     }
-    const isDue = elapsedUs >= timing.segmentUs - KEY_SLACK_US || (!open.key && open.started);
+    const lacksKey = !open.key && (open.started || open.kinds.has("video"));
+    const isDue = elapsedUs >= timing.segmentUs - KEY_SLACK_US || lacksKey;
     if (leads && frame.key && isDue) return this.#endSegment(dts, timing, "ended");
     const isFull = open.bytes > MAX_SEGMENT_BYTES;
     if (isFull || elapsedUs + timing.frameUs > targetUs + SOFT_EXCESS_US) {

@@ -49,8 +49,10 @@ export interface BitRates {
 export interface WindowInit {
   /** Text that no other window has, in all names. */
   readonly epoch: string;
-  /** The first media sequence number, and discontinuities before it. */
+  /** The first media sequence number. */
   readonly first: number;
+  /** Discontinuities before it: a small number, since there are players with an array of them. */
+  readonly discontinuities: number;
   /** Fewest complete segments that are listed, once there are so many. */
   readonly segments: number;
   /** End of the names of segments and parts, such as `m4s`. */
@@ -109,12 +111,17 @@ export class SegmentWindow implements SegmentSink {
   constructor(init: WindowInit) {
     this.#init = init;
     this.#nextSegment = init.first;
-    this.#discontinuities = init.first;
+    this.#discontinuities = init.discontinuities;
   }
 
   /** Grows with each change of what a playlist says. */
   get version(): number {
     return this.#version;
+  }
+
+  /** How many discontinuities there have been, those before the first segment among them. */
+  get discontinuities(): number {
+    return this.#discontinuities;
   }
 
   /** Whether there will be no more. */
@@ -152,8 +159,12 @@ export class SegmentWindow implements SegmentSink {
     return this.#listedUs;
   }
 
-  /** The bit rates of the segments that are listed; the peak is that of all so far. */
-  bitRates(): BitRates {
+  /**
+   * The bit rates of the segments that are listed; the peak is that of all so far. Undefined while
+   * they last for less than half of the target, which says nothing of a peak (4.1).
+   */
+  bitRates(): BitRates | undefined {
+    if (this.#listedUs < (this.#timing?.targetSeconds ?? 0) * 1e6 / 2) return undefined;
     let bytes = 0;
     let durationUs = 0;
     for (const segment of this.#kept.slice(this.#unlisted)) {
@@ -169,13 +180,16 @@ export class SegmentWindow implements SegmentSink {
    * part, and undefined if there is none of that name, or no more.
    */
   file(name: string): Uint8Array<ArrayBuffer> | "next" | undefined {
-    for (const segment of this.#kept) {
-      if (segment.name === name && segment.bytes !== undefined) return segment.bytes;
-      if (segment.initName === name) return segment.init;
-      const part = segment.parts.find((part) => part.name === name);
+    if (!this.#ended && name === this.#partName(this.#nextPart)) return "next";
+    // Most ask for what is newest.
+    for (let index = this.#kept.length - 1; index >= 0; index--) {
+      const segment = this.#kept[index];
+      const part = segment?.parts.findLast((part) => part.name === name);
       if (part !== undefined) return part.bytes;
+      if (segment?.name === name && segment.bytes !== undefined) return segment.bytes;
+      if (segment?.initName === name) return segment.init;
     }
-    return !this.#ended && name === this.#partName(this.#nextPart) ? "next" : undefined;
+    return undefined;
   }
 
   /** Takes the segmenter's timing. */

@@ -137,7 +137,13 @@ Deno.test("GET /{path}/~/fmp4.m3u8 answers at once what is there, or malformed, 
     ["?_HLS_push=1", 200],
   ];
   for (const [query, status] of table) {
-    assertEquals(await statusOf(client.url + query), status, query);
+    const response = await fetch(client.url + query);
+    await response.body?.cancel();
+    assertEquals(response.status, status, query);
+    // What is asked for by number stays good for as long as its parts can be had.
+    const good = query.includes("_HLS_msn") ? "max-age=30" : "max-age=1";
+    const expected = status === 200 ? good : "no-store";
+    assertEquals(response.headers.get("Cache-Control"), expected, query);
   }
 });
 
@@ -271,6 +277,9 @@ Deno.test("HEAD tells the size and type of playlists and segments", async () => 
   const { segments } = await client.load();
   const url = new URL(segments[0]?.uri ?? "", client.url);
   const { length } = await client.file(segments[0]?.uri ?? "");
+  const whole = await fetch(url);
+  assertEquals(whole.headers.get("Content-Length"), String(length));
+  assertEquals((await whole.bytes()).length, length);
   const response = await fetch(url, { method: "HEAD" });
   assertEquals(response.headers.get("Content-Length"), String(length));
   assertEquals(response.headers.get("Content-Type"), "video/mp4");
@@ -315,6 +324,68 @@ Deno.test("GET /{path}.m3u8 waits for a stream on demand, and for its first segm
   }
 });
 
+Deno.test("GET /{path}/~/{name} answers the same by the short way and by the app", async () => {
+  await using server = await startHls();
+  await publishStream(server, "live/a", { toMs: 5300 });
+  const client = new Client(`${server.url}/live/a/~/fmp4.m3u8`);
+  const { segments, open } = await client.load();
+  const names = [
+    "fmp4.m3u8",
+    "fmp4.m3u8?_HLS_skip=YES",
+    "fmp4.m3u8?_HLS_msn=1.5",
+    `fmp4.m3u8?_HLS_msn=${(open?.number ?? 0) + 9}`,
+    "fmp4.m3u8?token=x",
+    segments[0]?.uri,
+    segments[0]?.map,
+    open?.parts[0]?.uri,
+    "none.m4s",
+    "mkv.m3u8",
+  ];
+  for (const name of names) {
+    const all = [];
+    // Addresses that need decoding are the app's.
+    for (const path of ["live/a", "live/%61"]) {
+      const response = await fetch(`${server.url}/${path}/~/${name}`);
+      const headers = [...response.headers].filter(([header]) => header !== "date");
+      all.push({ status: response.status, headers, body: await response.bytes() });
+    }
+    assertEquals(all[0], all[1], name);
+  }
+});
+
+Deno.test("GET /{path}.m3u8 answers at once by what the stream has kept", async () => {
+  const table: [
+    options: Record<string, unknown>,
+    query: string,
+    shape: { gopMs: number },
+    first: number,
+  ][] = [
+    [{}, "", { gopMs: 2000 }, 0.96],
+    [{}, "", { gopMs: 1000 }, 1],
+    [{}, "?format=ts", { gopMs: 2000 }, 0.96],
+    [{ LowLatency: false }, "", { gopMs: 2000 }, 0.96],
+  ];
+  for (const [hls, query, { gopMs }, first] of table) {
+    await using server = await startHls({ hls });
+    await publishStream(server, "live/a", { toMs: 5000, gopMs, asked: "none" });
+    // No frame comes any more.
+    const url = `${server.url}/live/a.m3u8${query}`;
+    const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
+    const { attributes, uri } = readMultivariant(await response.text());
+    const live = server.engine.getStream("live/a");
+    const tracks = [...live?.videoTracks ?? [], ...live?.audioTracks ?? []];
+    const rate = tracks.reduce((sum, track) => sum + track.stats().bitrate, 0);
+    // A segment that is too short says nothing of a peak.
+    if (first < 1) assertEquals(Number(attributes.get("BANDWIDTH")), rate);
+    const client = new Client(new URL(uri, url).href);
+    const { target, segments, hint } = await client.load();
+    assertEquals([target, segments.map(({ duration }) => duration)], [2, [first]]);
+    const [{ uri: name = "" } = {}] = segments;
+    assert((await client.file(name)).length > 0);
+    assertEquals(hint !== undefined, query === "" && hls.LowLatency !== false);
+  }
+});
+
 Deno.test("a thousand requests wait without a timer each, and leave nothing behind", async () => {
   await using server = await startHls();
   const publisher = await publishStream(server, "live/a", { toMs: 5000 });
@@ -335,6 +406,33 @@ Deno.test("a thousand requests wait without a timer each, and leave nothing behi
     const { segments: now } = checkPlaylist(await response.text());
     assertEquals(now.length, segments.length + 1);
   }
+});
+
+Deno.test("a thousand requests are answered when the stream that they wait for ends", async () => {
+  await using server = await startHls();
+  const publisher = await publishStream(server, "live/a", { toMs: 5000 });
+  const client = new Client(`${server.url}/live/a/~/fmp4.m3u8`);
+  const { segments, hint = "" } = await client.load();
+  const last = segments.at(-1)?.number ?? 0;
+  const queries = [
+    `?_HLS_msn=${last + 1}`,
+    `?_HLS_msn=${last + 2}`,
+    `?_HLS_msn=${last + 2}&_HLS_part=0`,
+  ];
+  const players = Array.from(
+    { length: 1000 },
+    (_, index) => fetch(client.url + queries[index % 3]),
+  );
+  const hinted = Array.from({ length: 100 }, () => fetch(new URL(hint, client.url)));
+  await delay(300);
+  publisher.close();
+  for (const response of await Promise.all(players)) {
+    assertEquals(checkPlaylist(await response.text()).ended, true);
+  }
+  for (const response of await Promise.all(hinted)) {
+    assertEquals([response.status, (await response.bytes()).length > 0], [200, true]);
+  }
+  assertEquals(server.engine.subscribers.size, 0);
 });
 
 Deno.test("a broadcast ends when nobody has asked for the idle timeout", async () => {
@@ -403,7 +501,7 @@ Deno.test("GET /{path}.m3u8 refuses what the format cannot carry", async () => {
 
 Deno.test("GET /{path}/~/fmp4.m3u8 gives up after three target durations", async () => {
   await using server = await startHls({ hls: { SegmentDuration: 1 } });
-  await publishStream(server, "live/a", { toMs: 4500 });
+  await publishStream(server, "live/a", { toMs: 4500, gopMs: 1000 });
   const client = new Client(`${server.url}/live/a/~/fmp4.m3u8`);
   const { segments, target, hint = "" } = await client.load();
   const query = `?_HLS_msn=${(segments.at(-1)?.number ?? 0) + 1}`;

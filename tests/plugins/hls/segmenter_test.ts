@@ -243,6 +243,88 @@ Deno.test("Segmenter.breakAfter() makes a discontinuity with the date of now", (
   assertEquals(breaks.map(({ unixMs }) => unixMs), [1_700_000_065_000]);
 });
 
+Deno.test("Segmenter.endFirst() ends the first segment at once where the distance of keyframes is known", () => {
+  const table: [gopMs: number, knownMs: number, thereMs: number, expected: number[]][] = [
+    // Before the newest frame; the next keyframe ends what follows.
+    [2000, 2000, 840, [800, 1200, 2000, 2000]],
+    [4000, 4000, 3000, [2960, 1040, 4000]],
+    [1600, 1600, 440, [400, 1200, 3200, 3200]],
+    // At the last keyframe that is there.
+    [1000, 1000, 1900, [1000, 2000, 2000]],
+    [400, 400, 1900, [1600, 2000, 2000]],
+    // Two keyframes show their distance.
+    [400, 0, 900, [800, 2000, 2000, 2000]],
+    // There must be something to play: it goes on to 200 ms.
+    [2000, 2000, 80, [200, 1800, 2000, 2000]],
+  ];
+  for (const [gopMs, knownMs, thereMs, expected] of table) {
+    const studio = new Studio({ gopUs: knownMs * 1000 });
+    const frames = stream({ toMs: 8100, gopMs });
+    const there = frames.filter(({ dts }) => dts < thereMs * 1000);
+    studio.push(...there);
+    assertEquals(studio.history.length, 0);
+    studio.endFirst();
+    const about = `keyframes every ${gopMs} ms, ${knownMs} ms known, ${thereMs} ms there`;
+    assertEquals(studio.history.length > 0, thereMs > 200, about);
+    studio.push(...frames.slice(there.length));
+    assertEquals(durations(studio).slice(0, expected.length), expected, about);
+    assertEquals(
+      studio.playlist.target,
+      Math.max(2, Math.floor(gopMs * Math.ceil(1950 / gopMs) / 1000)),
+    );
+    studio.finish();
+    assertCarried(studio, frames);
+  }
+});
+
+Deno.test("Segmenter.endFirst() waits for a second keyframe where their distance is not known", () => {
+  const studio = new Studio();
+  studio.endFirst();
+  studio.push(...stream({ toMs: 1010, gopMs: 5000 }));
+  assertEquals(studio.history.length, 0);
+  const later = new Studio();
+  later.endFirst();
+  later.push(...stream({ toMs: 1210, gopMs: 1200 }));
+  assertEquals([later.playlist.target, durations(later)], [3, [1200]]);
+});
+
+Deno.test("Segmenter.endFirst() takes the keyframes' distance for no shorter than the last one is", () => {
+  const studio = new Studio({ gopUs: 500_000 });
+  studio.push(...stream({ toMs: 520, gopMs: 520 }));
+  studio.push(...stream({ fromMs: 520, toMs: 3400, gopMs: 9000 }));
+  studio.endFirst();
+  assertEquals(studio.playlist.target, 3);
+});
+
+Deno.test("Segmenter.endFirst() gives more to begin with where there are no parts", () => {
+  for (const options of [{ partUs: 0 }, { format: "ts" as const }]) {
+    const studio = new Studio({ ...options, gopUs: 2e6 });
+    studio.endFirst();
+    studio.push(...stream({ toMs: 5000, gopMs: 2000 }));
+    assertEquals(durations(studio), [520, 1480, 2000]);
+  }
+});
+
+Deno.test("Segmenter.endFirst() ends a first segment of audio alone", () => {
+  const studio = new Studio();
+  studio.push(...stream({ toMs: 700, fps: 0 }));
+  studio.endFirst();
+  assertEquals(studio.playlist.segments.length, 1);
+  assertEquals(studio.playlist.target, 2);
+  studio.endFirst();
+  studio.push(...stream({ fromMs: 704, toMs: 5000, fps: 0 }));
+  assert(durations(studio).slice(1).every((ms) => ms > 1940 && ms < 2040));
+});
+
+Deno.test("SegmentWindow.bitRates() says nothing of what is short", () => {
+  const studio = new Studio({ gopUs: 2e6 });
+  studio.push(...stream({ toMs: 840, gopMs: 2000 }));
+  studio.endFirst();
+  assertEquals(studio.window.bitRates(), undefined);
+  studio.push(...stream({ fromMs: 840, toMs: 6000, gopMs: 2000 }));
+  assert((studio.window.bitRates()?.peak ?? 0) > 0);
+});
+
 Deno.test("Segmenter.finish() completes what is there, also before the first segment is complete", () => {
   const studio = new Studio();
   const frames = stream({ toMs: 700 });
@@ -324,34 +406,46 @@ Deno.test("Segmenter.push() keeps all promises for streams of any shape", () => 
     partUs: fc.constantFrom(0, 50_000, 200_000, 500_000, 2_000_000),
     segments: fc.integer({ min: 3, max: 12 }),
     format: fc.constantFrom("fmp4" as const, "fmp4" as const, "ts" as const),
+    gopUs: fc.constantFrom(0, 0, 40_000, 1e6, 2e6, 30e6),
   });
+  /** After how many frames players want the first segment; -1 for never. */
+  const hurry = fc.integer({ min: -1, max: 300 });
   const configs = [h264(), h264(640, 480)];
   const runs = Number(Deno.env.get("FUZZ_RUNS") ?? 150);
   fc.assert(
-    fc.property(options, fc.array(piece, { minLength: 1, maxLength: 6 }), (options, pieces) => {
-      const studio = new Studio(options);
-      const sent: MediaFrame[] = [];
-      let fromMs = 0;
-      for (const { ms, config, takeOver, pauseMs, skewMs, ...shape } of pieces) {
-        const videoConfig = configs[config];
-        const toMs = fromMs + ms;
-        const frames = stream({ ...shape, fromMs, toMs, ...(videoConfig && { videoConfig }) });
-        if (takeOver) studio.segmenter.breakAfter(fromMs * 1000 - 1, 1_700_000_000_000 + fromMs);
-        // The frames of one kind arrive late by the skew.
-        const arrival = ({ kind, dts }: MediaFrame) => dts / 1000 + (kind === "audio" ? skewMs : 0);
-        frames.sort((a, b) => arrival(a) - arrival(b));
-        studio.push(...frames);
-        sent.push(...frames);
-        fromMs = toMs + pauseMs;
-      }
-      studio.finish();
-      if (sent.length === 0) return;
-      if (options.format === "fmp4") assertCarried(studio, sent);
-      else {
-        const all = concat(studio.made.map(({ bytes }) => bytes));
-        assertEquals(walkTs(all).pes.length, sent.length);
-      }
-    }),
+    fc.property(
+      options,
+      hurry,
+      fc.array(piece, { minLength: 1, maxLength: 6 }),
+      (options, hurry, pieces) => {
+        const studio = new Studio(options);
+        const sent: MediaFrame[] = [];
+        let fromMs = 0;
+        for (const { ms, config, takeOver, pauseMs, skewMs, ...shape } of pieces) {
+          const videoConfig = configs[config];
+          const toMs = fromMs + ms;
+          const frames = stream({ ...shape, fromMs, toMs, ...(videoConfig && { videoConfig }) });
+          if (takeOver) studio.segmenter.breakAfter(fromMs * 1000 - 1, 1_700_000_000_000 + fromMs);
+          // The frames of one kind arrive late by the skew.
+          const arrival = ({ kind, dts }: MediaFrame) =>
+            dts / 1000 + (kind === "audio" ? skewMs : 0);
+          frames.sort((a, b) => arrival(a) - arrival(b));
+          for (const frame of frames) {
+            if (sent.length === hurry) studio.endFirst();
+            studio.push(frame);
+            sent.push(frame);
+          }
+          fromMs = toMs + pauseMs;
+        }
+        studio.finish();
+        if (sent.length === 0) return;
+        if (options.format === "fmp4") assertCarried(studio, sent);
+        else {
+          const all = concat(studio.made.map(({ bytes }) => bytes));
+          assertEquals(walkTs(all).pes.length, sent.length);
+        }
+      },
+    ),
     { numRuns: runs, seed: 8216 },
   );
 });

@@ -20,6 +20,8 @@ export interface StudioOptions {
   /** In µs; 0 for none. */
   readonly partUs?: number;
   readonly segments?: number;
+  /** Distance of keyframes that is known before. */
+  readonly gopUs?: number;
 }
 
 const UNIX_MS = 1_700_000_000_000;
@@ -45,6 +47,7 @@ export class Studio {
     this.window = new SegmentWindow({
       epoch: "e",
       first: 100,
+      discontinuities: 100,
       segments: options.segments ?? 7,
       extension: this.container.extension,
     });
@@ -54,6 +57,7 @@ export class Studio {
       unixMs: UNIX_MS,
       segmentUs,
       targetSeconds,
+      gopUs: options.gopUs,
       partUs: partUs > 0 && format === "fmp4" ? partUs : undefined,
     });
   }
@@ -85,6 +89,12 @@ export class Studio {
       this.segmenter.push(frame);
       this.check();
     }
+  }
+
+  /** Lets the first segment end early. */
+  endFirst(): void {
+    this.segmenter.endFirst();
+    this.check();
   }
 
   finish(): void {

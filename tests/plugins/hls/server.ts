@@ -41,7 +41,7 @@ export async function startHls(options: HlsServerOptions = {}): Promise<HlsServe
   // Isolates of one server have to be told a port; here each has its own.
   const Port = engine.isolates.count > 1 ? freePort() : 0;
   await plugins.load("HTTP", http, { Host: "127.0.0.1", Port });
-  let service: HttpService = { url: "", mount() {} };
+  let service: HttpService = { url: "", mount() {}, access: (_, next) => next() };
   await plugins.load("spy", {
     name: "spy",
     requires: [httpService],
@@ -91,7 +91,7 @@ export interface PublishedShape extends StreamShape {
   readonly asked?: SegmentFormat | "none";
 }
 
-/** Publishes a stream of some seconds that stays. */
+/** Publishes a stream of some seconds that stays, with a keyframe every 2 s unless `shape` says. */
 export async function publishStream(
   server: HlsServer,
   path: string,
@@ -99,7 +99,7 @@ export async function publishStream(
 ): Promise<Publisher> {
   const { asked = "fmp4" } = shape;
   const publisher = await server.engine.publish(path, { type: "Test" });
-  const frames = stream(shape);
+  const frames = stream({ gopMs: 2000, ...shape });
   for (const { config } of frames.slice(0, 2)) {
     if (config.kind === "video") publisher.video.configure(config);
     else publisher.audio.configure(config);
