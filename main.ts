@@ -19,6 +19,7 @@ import deno from "./deno.json" with { type: "json" };
 import { type Config, ConfigError, parseConfig, programSection } from "./src/config.ts";
 import { Engine } from "./src/engine.ts";
 import { IsolateMember } from "./src/isolate_member.ts";
+import { type LogEntry, LogHistory } from "./src/log.ts";
 import { type IsolateHandle, IsolateSupervisor } from "./src/isolate_supervisor.ts";
 import { PluginError, Plugins } from "./src/plugin.ts";
 
@@ -106,8 +107,15 @@ function withDemo(config: Config, wanted: boolean): Config {
   return { ...config, plugins: [...config.plugins, { name: "Demo", specifier, section }] };
 }
 
-/** Logs to the console, in an isolate beside others with its number. */
-async function startLog(level: Level, isolate?: number): Promise<void> {
+/** Where what is logged goes besides the console, and what it says of its isolate there. */
+interface LogOptions {
+  readonly history: LogHistory;
+  /** Its number, beside others. */
+  readonly isolate?: number;
+}
+
+/** Logs to the console, and keeps warnings and errors. */
+async function startLog(level: Level, { history, isolate }: LogOptions): Promise<void> {
   const suffix = isolate === undefined ? "" : `#${isolate}`;
   const formatter = getTextFormatter({
     timestamp: "time",
@@ -117,9 +125,9 @@ async function startLog(level: Level, isolate?: number): Promise<void> {
   });
   await configure({
     reset: true,
-    sinks: { console: getConsoleSink({ formatter }) },
+    sinks: { console: getConsoleSink({ formatter }), history: history.sink },
     loggers: [
-      { category: "m7s", lowestLevel: level, sinks: ["console"] },
+      { category: "m7s", lowestLevel: level, sinks: ["console", "history"] },
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["console"] },
     ],
   });
@@ -130,12 +138,21 @@ interface Running {
   stop(): Promise<void>;
 }
 
+/** What an engine has besides its config. */
+interface Surroundings {
+  readonly logHistory: LogHistory;
+  readonly isolates?: IsolateMember;
+}
+
 /** Runs all in this isolate. */
-async function startEngine(config: Config, isolates?: IsolateMember): Promise<Running> {
+async function startEngine(
+  config: Config,
+  { logHistory, isolates }: Surroundings,
+): Promise<Running> {
   const log = getLogger(["m7s"]);
   const engine = new Engine(config.engine, { log, ...(isolates && { isolates }) });
   isolates?.serve(engine);
-  const plugins = new Plugins(engine, { log });
+  const plugins = new Plugins(engine, { log, logHistory });
   await plugins.start(config);
   if (!plugins.list().some(({ running }) => running)) {
     throw new Error("No plugin runs: nothing to do");
@@ -150,13 +167,24 @@ async function startEngine(config: Config, isolates?: IsolateMember): Promise<Ru
   };
 }
 
-/** Runs `count` isolates, each with an engine. */
-async function startIsolates(args: Arguments, count: number): Promise<Running> {
+/** Runs `count` isolates, each with an engine. What `history` has, of this isolate, they keep. */
+async function startIsolates(
+  args: Arguments,
+  count: number,
+  history: LogHistory,
+): Promise<Running> {
   const log = getLogger(["m7s"]);
+  let told = 0;
+  /** Why isolates failed, for the one that is started next. */
+  const untold = (): LogEntry[] => {
+    const warnings = history.after(told);
+    told = warnings.at(-1)?.sequence ?? told;
+    return warnings;
+  };
   const supervisor = new IsolateSupervisor({
     count,
     log,
-    spawn: (index, port) => spawnIsolate({ args, index, count, port }),
+    spawn: (index, port) => spawnIsolate({ args, index, count, port, warnings: untold() }),
   });
   await supervisor.start();
   log.info("{count} isolates serve", { count });
@@ -175,6 +203,8 @@ interface IsolateTask {
   readonly index: number;
   readonly count: number;
   readonly port: MessagePort;
+  /** Lines of the log for its history. */
+  readonly warnings: readonly LogEntry[];
 }
 
 /** What an isolate tells: that it serves, or why it cannot. */
@@ -213,16 +243,20 @@ function spawnIsolate(task: IsolateTask): IsolateHandle {
 /** An isolate could not start, for a reason that is meant for the user. */
 class IsolateError extends Error {}
 
-async function runIsolate({ args, index, count, port }: IsolateTask): Promise<void> {
+async function runIsolate(task: IsolateTask): Promise<void> {
+  const { args, index, count, port, warnings } = task;
   const tell = (report: IsolateReport) => parentPort?.postMessage(report);
   const level = args.log ?? "info";
   // What the first one says at its start holds for all.
-  await startLog(index === 0 ? level : "warning", index);
+  const history = new LogHistory();
+  for (const entry of warnings) history.add(entry);
+  await startLog(index === 0 ? level : "warning", { history, isolate: index });
   try {
     const config = withDemo(await readConfig(args.config), args.demo ?? false);
-    const running = await startEngine(config, new IsolateMember({ index, count, port }));
+    const isolates = new IsolateMember({ index, count, port });
+    const running = await startEngine(config, { logHistory: history, isolates });
     parentPort?.once("message", async () => {
-      if (index > 0) await startLog("warning", index);
+      if (index > 0) await startLog("warning", { history, isolate: index });
       await running.stop();
       process.exit(0);
     });
@@ -230,7 +264,7 @@ async function runIsolate({ args, index, count, port }: IsolateTask): Promise<vo
     tell({ type: "failed", message: error instanceof Error ? error.message : String(error) });
     process.exit(1);
   }
-  await startLog(level, index);
+  await startLog(level, { history, isolate: index });
   tell({ type: "ready" });
 }
 
@@ -238,7 +272,8 @@ async function main(): Promise<void> {
   const args = readArguments();
   if (args.help) return print(HELP);
   if (args.version) return print(`m7s engine ${deno.version}`);
-  await startLog(args.log ?? "info");
+  const history = new LogHistory();
+  await startLog(args.log ?? "info", { history });
   const log = getLogger(["m7s"]);
   const config = withDemo(await readConfig(args.config), args.demo ?? false);
   if (args.check) {
@@ -247,7 +282,9 @@ async function main(): Promise<void> {
   }
   const { Workers = 1 } = config.engine;
   const count = Workers === 0 ? navigator.hardwareConcurrency : Workers;
-  const running = count === 1 ? await startEngine(config) : await startIsolates(args, count);
+  const running = count === 1
+    ? await startEngine(config, { logHistory: history })
+    : await startIsolates(args, count, history);
   await stopSignal();
   log.info("stopping");
   await running.stop();

@@ -24,7 +24,7 @@ export * from "./src/isolate_hub.ts";
 export * from "./src/isolate_member.ts";
 export * from "./src/isolate_supervisor.ts";
 export * from "./src/isolates.ts";
-export type { Logger } from "./src/log.ts";
+export { type LogEntry, type Logger, LogHistory } from "./src/log.ts";
 export type { Batch, Format, FormatFactory, FormatTracks } from "./src/mux.ts";
 export type { MuxReadOptions, Wrapping } from "./src/mux.ts";
 export * from "./src/mpegts.ts";

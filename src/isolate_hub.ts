@@ -20,7 +20,11 @@ interface Query {
   readonly results: Map<number, Result>;
   /** Isolates that have not answered. */
   readonly open: Set<number>;
+  readonly timer: ReturnType<typeof setTimeout>;
 }
+
+/** Longest wait for answers, in ms: an isolate that is stuck must not hold up those who ask. */
+export const ANSWER_MS = 3000;
 
 /**
  * Sees to it that a path is published by one isolate at a time, and that others get it while they
@@ -57,7 +61,7 @@ export class IsolateHub {
     for (const [number, query] of this.#queries) {
       // The isolate that takes its number would take the reply for that to a call of its own.
       if (query.asker === index) {
-        this.#queries.delete(number);
+        this.#drop(number, query);
         continue;
       }
       query.open.delete(index);
@@ -70,6 +74,7 @@ export class IsolateHub {
   close(): void {
     const ports = [...this.#ports.values()];
     this.#ports.clear();
+    for (const [number, query] of this.#queries) this.#drop(number, query);
     for (const port of ports) port.close();
   }
 
@@ -144,18 +149,29 @@ export class IsolateHub {
   #ask(asker: number, message: MemberMessage & { readonly type: "ask" }): void {
     const { call, name, argument } = message;
     const number = this.#nextQuery++;
-    const query = { asker, call, results: new Map(), open: new Set(this.#ports.keys()) };
+    const open = new Set(this.#ports.keys());
+    const timer = setTimeout(() => {
+      open.clear();
+      this.#settle(number, query);
+    }, ANSWER_MS);
+    const query: Query = { asker, call, results: new Map(), open, timer };
     this.#queries.set(number, query);
     for (const index of query.open) {
       this.#tell(index, { type: "query", call: number, name, argument });
     }
   }
 
-  #settle(number: number, { asker, call, results, open }: Query): void {
+  #settle(number: number, query: Query): void {
+    const { asker, call, results, open } = query;
     if (open.size > 0) return;
-    this.#queries.delete(number);
+    this.#drop(number, query);
     const ordered = [...results].sort(([a], [b]) => a - b).map(([, result]) => result);
     this.#tell(asker, { type: "reply", call, reply: ordered });
+  }
+
+  #drop(number: number, { timer }: Query): void {
+    clearTimeout(timer);
+    this.#queries.delete(number);
   }
 
   #watch(index: number, path: string): void {

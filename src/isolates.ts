@@ -53,7 +53,10 @@ export interface Isolates {
   demand(path: string): Promise<Whereabouts>;
   /** Says that nobody here waits for `path` any more. */
   forget(path: string): void;
-  /** Gives `argument` to the handlers of `name` in all isolates; what they return. */
+  /**
+   * Gives `argument` to the handlers of `name` in all isolates; what they return. An isolate that does
+   * not answer within a few seconds is left out.
+   */
   ask(name: string, argument?: unknown): Promise<unknown[]>;
   /** Answers what others {@linkcode Isolates.ask}; returns how to stop that. */
   answer(name: string, handler: (argument: unknown) => unknown): () => void;

@@ -12,7 +12,7 @@ import {
 } from "./config.ts";
 import type { Engine, EngineEvents } from "./engine.ts";
 import type { Guard, GuardOptions, GuardRequest } from "./guards.ts";
-import { defaultLogger, type Logger } from "./log.ts";
+import { defaultLogger, type Logger, LogHistory } from "./log.ts";
 import type { Publisher, PublishOptions } from "./publisher.ts";
 import type { Service } from "./service.ts";
 import type { SubscribeOptions, Subscriber } from "./subscriber.ts";
@@ -21,6 +21,8 @@ import type { SubscribeOptions, Subscriber } from "./subscriber.ts";
 export interface PluginHandle<O> {
   /** Takes changed options without a restart; without it the plugin is restarted. */
   configure?(options: O): void | Promise<void>;
+  /** Addresses that clients on this machine reach it at, such as `rtmp://127.0.0.1:1935`, now. */
+  urls?(): readonly string[];
 }
 
 /** A plugin: the default export of its module. */
@@ -54,6 +56,8 @@ export interface PluginContext<O = unknown> {
   readonly signal: AbortSignal;
   /** Its logger. */
   readonly log: Logger;
+  /** What the program has warned of lately; empty unless it keeps that. */
+  readonly logHistory: Pick<LogHistory, "after">;
   /** `Engine.publish`, ended with the plugin. */
   publish(target: string, options: PublishOptions): Promise<Publisher>;
   /** `Engine.subscribe`, ended with the plugin. */
@@ -114,6 +118,8 @@ export interface PluginState {
   readonly name: string;
   /** Whether it runs. */
   readonly running: boolean;
+  /** Addresses that clients on this machine reach it at, if it listens by itself. */
+  readonly urls?: readonly string[];
   /** Why it does not run. */
   readonly error?: string | undefined;
 }
@@ -122,6 +128,8 @@ export interface PluginState {
 export interface PluginsInit {
   /** Where plugins log, each in a child of its own. @default {LogTape's category `m7s`} */
   readonly log?: Logger;
+  /** What the program's log keeps for plugins that show it. @default {nothing} */
+  readonly logHistory?: LogHistory;
 }
 
 interface Loaded {
@@ -141,6 +149,7 @@ interface Running extends Loaded {
 export class Plugins implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #log: Logger;
+  readonly #logHistory: LogHistory;
   readonly #running = new Map<string, Running>();
   readonly #failed = new Map<string, string>();
   readonly #services = new Map<string, unknown>();
@@ -149,11 +158,15 @@ export class Plugins implements AsyncDisposable {
   constructor(engine: Engine, init: PluginsInit = {}) {
     this.#engine = engine;
     this.#log = init.log ?? defaultLogger();
+    this.#logHistory = init.logHistory ?? new LogHistory();
   }
 
   /** The plugins that run, in the order of their start, and those that failed. */
   list(): PluginState[] {
-    const running = [...this.#running.keys()].map((name) => ({ name, running: true }));
+    const running = [...this.#running].map(([name, { handle }]) => {
+      const urls = handle?.urls?.();
+      return { name, running: true, ...(urls && { urls }) };
+    });
     const failed = [...this.#failed].map(([name, error]) => ({ name, running: false, error }));
     return [...running, ...failed];
   }
@@ -346,6 +359,7 @@ export class Plugins implements AsyncDisposable {
       options: running.options,
       signal,
       log: this.#log.getChild(entry.name.toLowerCase()),
+      logHistory: this.#logHistory,
       publish: (target: string, options: PublishOptions) =>
         engine.publish(target, { ...options, signal: within(options.signal) }),
       subscribe: (target: string, options: SubscribeOptions) =>

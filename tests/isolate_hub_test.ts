@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { IsolateHub } from "../src/isolate_hub.ts";
+import { FakeTime } from "@std/testing/time";
+import { ANSWER_MS, IsolateHub } from "../src/isolate_hub.ts";
 import type { HubMessage, MemberMessage } from "../src/isolate_messages.ts";
 import { settle } from "./support/isolates.ts";
 
@@ -151,6 +152,26 @@ Deno.test("IsolateHub.lose() frees what an isolate published, and leaves nothing
   assertEquals([rig.take(1), rig.take(2)], ["", "8=no"]);
   await rig.claim(0, 0);
   assertEquals([rig.take(0), rig.take(2)], ["0=yes, feed 2 fresh", "replica 0 fresh"]);
+});
+
+Deno.test("IsolateHub answers without an isolate that does not, after a while", async () => {
+  using time = new FakeTime();
+  using rig = hubRig(2);
+  await rig.say(0, { type: "ask", call: 7, name: "x", argument: 0 });
+  await rig.say(0, { type: "answer", call: 0, result: { type: "value", value: 1 } });
+  for (const index of [0, 1]) rig.take(index);
+  time.tick(ANSWER_MS - 1);
+  await settle();
+  assertEquals(rig.take(0), "");
+  time.tick(1);
+  await settle();
+  assertEquals(rig.take(0), "7=no");
+  // It comes too late.
+  await rig.say(1, { type: "answer", call: 0, result: { type: "value", value: 2 } });
+  assertEquals(rig.take(0), "");
+  await rig.say(0, { type: "ask", call: 8, name: "x", argument: 0 });
+  rig.hub.close();
+  assertEquals(time.next(), false, "no timer is left");
 });
 
 Deno.test("IsolateHub hears nothing of an isolate that it has lost", async () => {

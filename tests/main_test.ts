@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { deadline } from "@std/async/deadline";
 import { fileURLToPath } from "node:url";
+import { Program } from "./support/program.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Longest that a started program may take to say what is waited for. */
@@ -120,4 +121,24 @@ Deno.test("main.ts serves with the least permissions and stops in good order", a
     assertStringIncludes(log, "rtmp: listening on rtmp://127.0.0.1:");
     assertStringIncludes(log, "live/demo: ended");
   });
+});
+
+Deno.test("main.ts keeps warnings and errors for plugins that show them", async () => {
+  const plugins = SERVER.replace("[HTTP]", 'Missing = "./plugins/missing/mod.ts"\n[HTTP]');
+  await using program = await Program.start(plugins.replaceAll("./plugins/", "{root}plugins/"));
+  await program.says("listening on rtmp:");
+  const [, url] = /http: listening on (http:\S+)/.exec(program.log) ?? [];
+  const events = await fetch(`${url}/api/events`);
+  let text = "";
+  for await (
+    const chunk of (events.body ?? new Blob().stream()).pipeThrough(new TextDecoderStream())
+  ) {
+    text += chunk;
+    if (/event: log\n.*\n\n/.test(text)) break;
+  }
+  assertMatch(
+    text,
+    /event: log\ndata: \[\{"at":.*"level":"error","source":"engine",.*Plugin Missing: /,
+  );
+  await program.stop();
 });

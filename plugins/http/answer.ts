@@ -10,6 +10,7 @@ import { SocketWriter } from "../../src/socket_writer.ts";
 import { WriteWatch } from "../../src/write_watch.ts";
 import { chunkOf, LAST_CHUNK, type SharedBuffers } from "./coding.ts";
 import type { RequestScope } from "./request.ts";
+import type { ShortAnswer } from "./service.ts";
 
 /** A request that is to be answered. */
 export interface Exchange {
@@ -46,6 +47,23 @@ export function send(response: Response, exchange: Exchange): void {
   }
   outgoing.once("finish", () => linger(incoming));
   sendOrdinary(response, body, exchange).catch((error) => fail(error, exchange));
+}
+
+/** Answers a request by the short way. */
+export function sendShort(
+  { status, headers, body }: ShortAnswer,
+  { incoming, outgoing, writeTimeoutMs }: Pick<
+    Exchange,
+    "incoming" | "outgoing" | "writeTimeoutMs"
+  >,
+): void {
+  if (outgoing.destroyed || outgoing.socket === null) return;
+  outgoing.writeHead(status, { ...headers, "Content-Length": body.length });
+  outgoing.end(body);
+  if (outgoing.writableLength === 0) return;
+  const watch = new WriteWatch(writeTimeoutMs, () => incoming.socket.destroy());
+  outgoing.once("close", () => watch.stop());
+  watch.begin();
 }
 
 /** Answers with an error that no handler has made. */
@@ -139,19 +157,11 @@ class LiveAnswer implements Sink<Bytes> {
 async function sendOrdinary(
   response: Response,
   body: ReadableStream<Bytes> | null,
-  { incoming, outgoing, scope, writeTimeoutMs }: Exchange,
+  { incoming, outgoing, writeTimeoutMs }: Exchange,
 ): Promise<void> {
   const { status, headers } = response;
   outgoing.statusCode = status;
   outgoing.setHeaders(headers);
-  const whole = scope.wholeOf(body);
-  if (whole !== undefined && incoming.method !== "HEAD") {
-    const watch = new WriteWatch(writeTimeoutMs, () => incoming.socket.destroy());
-    outgoing.once("close", () => watch.stop());
-    outgoing.end(whole);
-    if (outgoing.writableLength > 0) watch.begin();
-    return;
-  }
   if (body === null || incoming.method === "HEAD") {
     body?.cancel().catch(() => {});
     // Without a body it has no length of 0 either.

@@ -1,47 +1,41 @@
 /** The HTTP API: what is live, and how to end it. */
 
 import { type Context, Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { deadline } from "@std/async/deadline";
 import about from "../../deno.json" with { type: "json" };
-import type { AudioConfig, VideoConfig } from "../../src/codecs/config.ts";
-import type { End } from "../../src/errors.ts";
 import type { Engine } from "../../src/engine.ts";
-import type { Plugins } from "../../src/plugin.ts";
-import type { Stream } from "../../src/stream.ts";
-import type { Subscriber } from "../../src/subscriber.ts";
-import type { Track } from "../../src/track.ts";
-import { type AccessOptions, apiAccess } from "./access.ts";
+import { parseTarget } from "../../src/path.ts";
+import type { PluginContext } from "../../src/plugin.ts";
+import type { Access } from "./access.ts";
+import { EventFeed } from "./events.ts";
+import { askEverywhere } from "./everywhere.ts";
+import { StreamHistories } from "./history.ts";
+import type { PluginInfo, ServerInfo, StreamOverview } from "./info.ts";
 import type { HttpEnv } from "./service.ts";
 
 /** What the API tells about and acts on. */
 export interface ApiInit {
-  /** The engine. */
-  readonly engine: Engine;
-  /** All plugins. */
-  readonly plugins: Plugins;
-  /** Who may use it, now. */
-  readonly access: () => AccessOptions;
-  /** Called with what undoes what it did. */
-  readonly defer: (undo: () => void) => void;
+  /** The http plugin's. */
+  readonly context: PluginContext;
+  /** Who may use it. */
+  readonly access: Access;
 }
 
-/** A stream as one isolate has it. */
-interface StreamInfo extends Record<string, unknown> {
-  readonly path: string;
-  readonly dropped: number;
-  readonly subscribers: readonly SubscriberInfo[];
+/** The API. */
+export interface Api {
+  readonly app: Hono<HttpEnv>;
+  /** Ends what is sent to those who might not get it any more: they ask again. */
+  reset(): void;
 }
 
-interface SubscriberInfo extends Record<string, unknown> {
-  readonly number: number;
-}
+/** Longest body of a request, in bytes: a token in JSON. */
+const MAX_BODY_BYTES = 4096;
+/** How long such a body may take to come. */
+const BODY_MS = 10_000;
 
-/** The streams of an isolate: those published there, and those that it repeats for its viewers. */
-interface IsolateStreams {
-  readonly published: readonly StreamInfo[];
-  readonly repeated: readonly StreamInfo[];
-}
-
-const KICKED: End = { code: "kicked", detail: "kicked by an operator" };
+/** Most clients of `/api/events`: far more than people who look, as each is told things every second. */
+const MAX_EVENT_CLIENTS = 256;
 
 /**
  * The routes below `/api`, in JSON:
@@ -51,19 +45,47 @@ const KICKED: End = { code: "kicked", detail: "kicked by an operator" };
  * - `GET /api/subscribers/{number}`, `DELETE /api/subscribers/{number}`: shows or ends a subscriber
  * - `GET /api/plugins`: plugins, and why those that do not run don't
  * - `GET /api/server`: version, uptime and memory
+ * - `GET /api/events`: all of that as server-sent events, and `?stream={path}` in detail
+ * - `POST /api/login`, `POST /api/logout`: signs a browser in, with `{ "token": "…" }`, or out
  *
  * Errors are `{ "error": "…" }`.
  */
-export function createApi({ engine, plugins, access, defer }: ApiInit): Hono<HttpEnv> {
+export function createApi({ context, access }: ApiInit): Api {
+  const { engine, plugins, signal, log, logHistory, defer } = context;
   const started = new Date();
-  const ask = answerAsIsolate(engine, defer);
+  const histories = new StreamHistories(engine, signal);
+  const ask = askEverywhere({ engine, histories, logHistory, defer });
+  const pluginsInfo = (): readonly PluginInfo[] => plugins.list();
+  const feed = new EventFeed({
+    log,
+    async snapshot(question) {
+      const { streams, details, log } = await ask.snapshot(question);
+      const server = serverInfo(engine, started, streams);
+      return { server, streams, plugins: pluginsInfo(), details, log };
+    },
+  });
+  defer(() => feed.close());
   const app = new Hono<HttpEnv>();
-  app.use("/api/*", apiAccess(access));
   app.use("/api/*", async (c, next) => {
     await next();
     c.header("Cache-Control", "no-store");
     c.header("X-Content-Type-Options", "nosniff");
   });
+
+  const limit = bodyLimit({
+    maxSize: MAX_BODY_BYTES,
+    onError: (c) => c.json({ error: "The body is too long" }, 413),
+  });
+  app.post("/api/login", limit, async (c) => {
+    const token = await tokenIn(c);
+    if (token === undefined) return c.json({ error: 'The body must be { "token": "…" }' }, 400);
+    return await access.signIn(c, token);
+  });
+  app.all("/api/login", notAllowed("POST"));
+  app.post("/api/logout", (c) => access.signOut(c));
+  app.all("/api/logout", notAllowed("POST"));
+
+  app.use("/api/*", access.guard);
 
   app.get("/api/streams", async (c) => c.json(await ask.streams()));
   app.all("/api/streams", notAllowed("GET, HEAD"));
@@ -90,138 +112,72 @@ export function createApi({ engine, plugins, access, defer }: ApiInit): Hono<Htt
   });
   app.all("/api/subscribers/:number", notAllowed("GET, HEAD, DELETE"));
 
-  app.get("/api/plugins", (c) => c.json(plugins.list()));
+  app.get("/api/plugins", (c) => c.json(pluginsInfo()));
   app.all("/api/plugins", notAllowed("GET, HEAD"));
 
   app.get("/api/server", async (c) => {
-    const { rss, heapUsed, heapTotal, external } = Deno.memoryUsage();
-    const streams = await ask.streams();
-    return c.json({
-      name: about.name,
-      version: about.version,
-      runtime: `Deno ${Deno.version.deno}`,
-      isolate: engine.isolates.index,
-      isolates: engine.isolates.count,
-      since: started.toISOString(),
-      uptimeSeconds: Math.floor((Date.now() - started.getTime()) / 1000),
-      streams: streams.length,
-      subscribers: streams.reduce((sum, { subscribers }) => sum + subscribers.length, 0),
-      memoryBytes: { rss, heapUsed, heapTotal, external },
-    });
+    return c.json(serverInfo(engine, started, await ask.overviews()));
   });
   app.all("/api/server", notAllowed("GET, HEAD"));
-  return app;
+
+  app.get("/api/events", async (c) => {
+    const target = c.req.query("stream");
+    const path = target === undefined ? undefined : pathOf(target);
+    if (target !== undefined && path === undefined) {
+      return c.json({ error: `${JSON.stringify(target)} is no stream path` }, 400);
+    }
+    const headers = { "Content-Type": "text/event-stream" };
+    if (c.req.method === "HEAD") return c.body(null, 200, headers);
+    const history = path === undefined ? [] : await ask.history(path);
+    if (feed.clients >= MAX_EVENT_CLIENTS) {
+      return c.json({ error: "There are too many clients" }, 503, { "Retry-After": "10" });
+    }
+    return c.env.live(feed.open(path === undefined ? undefined : { path, history }), headers);
+  });
+  app.all("/api/events", notAllowed("GET, HEAD"));
+  return { app, reset: () => feed.close() };
 }
 
-/** Answers for this isolate, and asks all of them. */
-function answerAsIsolate(engine: Engine, defer: ApiInit["defer"]) {
-  const { isolates } = engine;
-
-  function register<A, R>(
-    name: string,
-    handler: (argument: A) => R,
-  ): (argument: A) => Promise<R[]> {
-    defer(isolates.answer(`http/${name}`, (argument) => handler(argument as A)));
-    return (argument) => isolates.ask(`http/${name}`, argument) as Promise<R[]>;
+/** The token in the body of a request; undefined if there is none, or it does not come. */
+async function tokenIn({ req }: Context<HttpEnv>): Promise<string | undefined> {
+  try {
+    const body: unknown = JSON.parse(await deadline(req.text(), BODY_MS));
+    if (typeof body !== "object" || body === null || !("token" in body)) return undefined;
+    return typeof body.token === "string" ? body.token : undefined;
+  } catch {
+    // It is no JSON, broke off, or takes too long.
+    return undefined;
   }
+}
 
-  const streams = register("streams", (path: string | undefined): IsolateStreams => {
-    const wanted = path === undefined ? [...engine.streams.values()] : [engine.getStream(path)];
-    const found = wanted.filter((stream) => stream !== undefined);
-    return {
-      published: found.filter(({ replica }) => !replica).map(streamInfo),
-      repeated: found.filter(({ replica }) => replica).map(streamInfo),
-    };
-  });
-  const close = register("close", (path: string) => {
-    const stream = engine.getStream(path);
-    // Where it is repeated it ends with the one that is published.
-    if (stream !== undefined && !(stream.replica && stream.state === "live")) {
-      stream.close(KICKED.detail, KICKED.code);
-    }
-    return stream !== undefined;
-  });
-  /** A subscriber, unless it is another isolate of which the viewers are. */
-  function viewer(number: number): Subscriber | undefined {
-    const found = engine.subscribers.get(number);
-    return found?.replica ? undefined : found;
-  }
-
-  const subscriber = register("subscriber", (number: number) => {
-    const found = viewer(number);
-    return found && { path: found.stream.path, ...subscriberInfo(found) };
-  });
-  const kick = register("kick", (number: number) => {
-    const found = viewer(number);
-    found?.close(KICKED);
-    return found !== undefined;
-  });
-
+function serverInfo(
+  { isolates }: Engine,
+  started: Date,
+  streams: readonly StreamOverview[],
+): ServerInfo {
+  const { rss, heapUsed, heapTotal, external } = Deno.memoryUsage();
   return {
-    streams: async (path?: string) => merged(await streams(path)),
-    closeStream: async (path: string) => (await close(path)).includes(true),
-    subscriber: async (number: number) =>
-      (await subscriber(number)).find((found) => found !== undefined),
-    kick: async (number: number) => (await kick(number)).includes(true),
+    name: about.name,
+    version: about.version,
+    runtime: `Deno ${Deno.version.deno}`,
+    isolate: isolates.index,
+    isolates: isolates.count,
+    since: started.toISOString(),
+    uptimeSeconds: Math.floor((Date.now() - started.getTime()) / 1000),
+    streams: streams.length,
+    subscribers: streams.reduce((sum, { viewers }) => sum + viewers, 0),
+    memoryBytes: { rss, heapUsed, heapTotal, external },
   };
 }
 
-/** Each stream once, as where it is published, with the subscribers of all isolates. */
-function merged(isolates: readonly IsolateStreams[]): StreamInfo[] {
-  const streams = new Map<string, StreamInfo>();
-  const all = [
-    ...isolates.flatMap(({ published }) => published),
-    ...isolates.flatMap(({ repeated }) => repeated),
-  ];
-  for (const stream of all) {
-    const known = streams.get(stream.path);
-    if (known === undefined) {
-      streams.set(stream.path, stream);
-      continue;
-    }
-    const subscribers = [...known.subscribers, ...stream.subscribers]
-      .sort((a, b) => a.number - b.number);
-    streams.set(stream.path, { ...known, subscribers, dropped: known.dropped + stream.dropped });
+/** The path that `target` names; undefined if it is none. */
+function pathOf(target: string): string | undefined {
+  try {
+    return parseTarget(target).path;
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
   }
-  return [...streams.values()];
-}
-
-function streamInfo(stream: Stream): StreamInfo {
-  const { path, state, since, publisher, tracks, subscribers, dropped } = stream;
-  const viewers = [...subscribers].filter(({ replica }) => !replica);
-  return {
-    path,
-    state,
-    since: since.toISOString(),
-    publisher: publisher === undefined ? null : {
-      type: publisher.type,
-      id: publisher.id,
-      since: publisher.since.toISOString(),
-    },
-    tracks: tracks.map(trackInfo),
-    subscribers: viewers.map(subscriberInfo),
-    dropped,
-  };
-}
-
-function trackInfo(track: Track): Record<string, unknown> {
-  const { kind, name } = track;
-  const config: VideoConfig | AudioConfig | undefined = track.config;
-  return { kind, name, ...(config && configInfo(config)), ...track.stats() };
-}
-
-function configInfo(config: VideoConfig | AudioConfig): Record<string, unknown> {
-  const { codec, fourcc } = config;
-  if (config.kind === "audio") {
-    return { codec, fourcc, sampleRate: config.sampleRate, channels: config.numberOfChannels };
-  }
-  const { codedWidth: width, codedHeight: height, frameRate } = config;
-  return { codec, fourcc, width, height, frameRate };
-}
-
-function subscriberInfo(subscriber: Subscriber): SubscriberInfo {
-  const { number, type, id, since } = subscriber;
-  return { number, type, id, since: since.toISOString(), ...subscriber.stats() };
 }
 
 function noStream(c: Context<HttpEnv>, path: string): Response {

@@ -3,7 +3,7 @@
 import { type Context, Hono, type Next } from "hono";
 import { cors } from "hono/cors";
 import type { Logger } from "../../src/log.ts";
-import type { HttpEnv } from "./service.ts";
+import type { HttpEnv, ShortAnswer, ShortHandler } from "./service.ts";
 
 /** {@linkcode HttpEnv} with a note of whether an app had no answer. */
 interface DispatchEnv {
@@ -21,22 +21,38 @@ const CORS_MAX_AGE_S = 7200;
 export class Dispatcher {
   readonly #log: Logger;
   readonly #apps = new Set<Hono<DispatchEnv>>();
+  readonly #shorts = new Set<ShortHandler>();
   #root: Hono<DispatchEnv>;
+  /** What each short answer has to have for pages of other origins; undefined if that depends. */
+  #shortHeaders: Readonly<Record<string, string>> | undefined;
 
   /** Without apps; `origins` are those whose pages may use it, `*` for all. */
   constructor(origins: readonly string[], log: Logger) {
     this.#log = log;
     this.#root = this.#build(origins);
+    this.#shortHeaders = shortHeaders(origins);
   }
 
   /** Replaces the origins whose pages may use it. */
   setOrigins(origins: readonly string[]): void {
     this.#root = this.#build(origins);
+    this.#shortHeaders = shortHeaders(origins);
   }
 
-  /** Asks `app` for what the apps before it do not answer, until `signal` is aborted. */
-  mount(app: Hono<HttpEnv>, signal: AbortSignal): void {
+  /**
+   * Asks `app` for what the apps before it do not answer, and `short` before all apps, until
+   * `signal` is aborted.
+   */
+  mount(
+    app: Hono<HttpEnv>,
+    signal: AbortSignal,
+    { short }: { readonly short?: ShortHandler } = {},
+  ): void {
     if (signal.aborted) return;
+    if (short !== undefined) {
+      this.#shorts.add(short);
+      signal.addEventListener("abort", () => this.#shorts.delete(short), { once: true });
+    }
     // A parent of its own keeps the app's middleware from the requests of other apps.
     const mounted = new Hono<DispatchEnv>()
       .onError((error, c) => this.#fail(error, c))
@@ -47,6 +63,31 @@ export class Dispatcher {
       .route("/", app);
     this.#apps.add(mounted);
     signal.addEventListener("abort", () => this.#apps.delete(mounted), { once: true });
+  }
+
+  /** Answers a GET by the short way, if there is one for it. What it gives does not reject. */
+  readonly short: ShortHandler = (url, env) => {
+    const common = this.#shortHeaders;
+    if (common === undefined) return undefined;
+    for (const handler of this.#shorts) {
+      const answer = handler(url, env);
+      if (answer !== undefined) return this.#completed(answer, common);
+    }
+    return undefined;
+  };
+
+  async #completed(
+    answer: Promise<ShortAnswer>,
+    common: Readonly<Record<string, string>>,
+  ): Promise<ShortAnswer> {
+    try {
+      const { status, headers, body } = await answer;
+      return { status, headers: { ...headers, ...common }, body };
+    } catch (error) {
+      this.#log.error("a short answer failed: {error}", { error });
+      const body = new TextEncoder().encode(JSON.stringify({ error: "Internal server error" }));
+      return { status: 500, headers: { "Content-Type": "application/json", ...common }, body };
+    }
   }
 
   /** Answers a request. It does not throw. */
@@ -95,6 +136,16 @@ function webSocketOrigin(origins: readonly string[]) {
       { error: `Pages of ${origin} may not use the server: Cors does not name it` },
       403,
     );
+  };
+}
+
+/** What `cors` adds to an answer, where that is the same whoever asks. */
+function shortHeaders(origins: readonly string[]): Readonly<Record<string, string>> | undefined {
+  if (origins.length === 0) return {};
+  if (!origins.includes("*")) return undefined;
+  return {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": CORS_EXPOSED_HEADERS.join(","),
   };
 }
 

@@ -6,10 +6,10 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { Logger } from "../../src/log.ts";
 import { bind, type BindOptions, bracketed, localHost, type TlsPair } from "../tcp.ts";
-import { send, sendError } from "./answer.ts";
+import { send, sendError, sendShort } from "./answer.ts";
 import { ChunkedFormats, SharedBuffers } from "./coding.ts";
-import { RequestScope, toRequest } from "./request.ts";
-import type { HttpEnv } from "./service.ts";
+import { RequestScope, shortUrlOf, toRequest } from "./request.ts";
+import type { HttpEnv, ShortHandler } from "./service.ts";
 import { handshakeFault, ServerWebSocket } from "./websocket.ts";
 
 /** Where to listen. */
@@ -18,6 +18,8 @@ export interface ListenOptions extends BindOptions {
   readonly tls?: TlsPair | undefined;
   /** Time, in ms, after which a client that takes nothing of its answer is cut off. */
   readonly writeTimeoutMs: () => number;
+  /** Asked first. @default {nobody} */
+  readonly short?: ShortHandler;
 }
 
 /** Answers a request. */
@@ -121,6 +123,13 @@ export async function listen(
       formats: incoming.httpVersion === "1.0" ? undefined : formats,
     });
     outgoing.once("close", begin(scope));
+    const url = options.short && shortUrlOf(incoming);
+    const short = url === undefined ? undefined : options.short?.(url, scope);
+    if (short !== undefined) {
+      incoming.resume();
+      const found = await short;
+      return sendShort(found, { incoming, outgoing, writeTimeoutMs: options.writeTimeoutMs() });
+    }
     const response = await answer(incoming, scope);
     const writeTimeoutMs = options.writeTimeoutMs();
     send(response, { incoming, outgoing, scope, log, buffers, writeTimeoutMs });

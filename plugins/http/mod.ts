@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
 import { readTlsPair } from "../tcp.ts";
-import type { AccessOptions } from "./access.ts";
+import { Access } from "./access.ts";
 import { createApi } from "./api.ts";
 import { Dispatcher } from "./dispatch.ts";
 import { listen, type Listener, type ListenOptions } from "./listener.ts";
@@ -23,6 +23,8 @@ export interface HttpOptions {
   readonly Cors: string | readonly string[];
   /** What users of the API must show; without one it answers this machine only. */
   readonly ApiToken?: string | undefined;
+  /** Whether everybody may read what the API tells, also of viewers' addresses. @default {false} */
+  readonly PublicRead: boolean;
   /** Seconds after which a client is cut off that takes nothing of what it is sent. @default {60} */
   readonly WriteTimeout: number;
 }
@@ -40,6 +42,7 @@ const schema: z.ZodType<HttpOptions> = z.strictObject({
   Cors: origin.or(z.array(origin)).default("*").describe("an origin, a list of them, or *"),
   ApiToken: z.string().regex(/^\S{8,}$/, { error: "must have 8 characters or more, no spaces" })
     .optional().describe("8 characters or more, without spaces"),
+  PublicRead: z.boolean().default(false),
   WriteTimeout: z.number().positive().max(3600).default(60).describe("seconds, 3600 at most"),
 }).superRefine(({ Cert, Key }, context) => {
   if ((Cert === undefined) === (Key === undefined)) return;
@@ -53,13 +56,18 @@ const plugin: Plugin<HttpOptions> = definePlugin({
   options: schema,
   provides: [httpService],
   async run(context: PluginContext<HttpOptions>) {
-    const { engine, plugins, signal, log } = context;
+    const { engine, signal, log } = context;
     let options = context.options;
     const dispatcher = new Dispatcher(originsOf(options), log);
     const writeTimeoutMs = () => options.WriteTimeout * 1000;
     const start = async (options: HttpOptions): Promise<Listener> => {
       const started = await listen(
-        { ...await addressOf(options), shared: engine.isolates.count > 1, writeTimeoutMs },
+        {
+          ...await addressOf(options),
+          shared: engine.isolates.count > 1,
+          writeTimeoutMs,
+          short: dispatcher.short,
+        },
         dispatcher.fetch,
         log,
       );
@@ -68,15 +76,22 @@ const plugin: Plugin<HttpOptions> = definePlugin({
     };
     let listener = await start(options);
     context.defer(() => listener.stop());
-    const access = (): AccessOptions => ({ token: options.ApiToken, origins: originsOf(options) });
-    dispatcher.mount(createApi({ engine, plugins, access, defer: context.defer }), signal);
+    const access = new Access(() => ({
+      token: options.ApiToken,
+      publicRead: options.PublicRead,
+      origins: originsOf(options),
+    }));
+    const api = createApi({ context, access });
+    dispatcher.mount(api.app, signal);
     context.provide(httpService, {
       get url() {
         return listener.url;
       },
-      mount: (app, signal) => dispatcher.mount(app, signal),
+      mount: (app, signal, options) => dispatcher.mount(app, signal, options),
+      access: access.guard,
     });
     return {
+      urls: () => [listener.url],
       async configure(next) {
         if (LISTENER_KEYS.some((key) => next[key] !== options[key])) {
           // Files that cannot be read are found out before anything stops.
@@ -87,7 +102,9 @@ const plugin: Plugin<HttpOptions> = definePlugin({
             throw error;
           });
         }
+        const isSame = ACCESS_KEYS.every((key) => String(next[key]) === String(options[key]));
         options = next;
+        if (!isSame) api.reset();
         dispatcher.setOrigins(originsOf(options));
       },
     };
@@ -100,6 +117,9 @@ type Address = Omit<ListenOptions, "writeTimeoutMs">;
 
 /** The options whose change needs another socket. */
 const LISTENER_KEYS = ["Host", "Port", "Cert", "Key"] as const;
+
+/** The options that say who may use the API. */
+const ACCESS_KEYS = ["ApiToken", "PublicRead", "Cors"] as const;
 
 function originsOf({ Cors }: HttpOptions): readonly string[] {
   return typeof Cors === "string" ? [Cors] : Cors;

@@ -24,6 +24,11 @@ export function toRequest(incoming: IncomingMessage, scheme: "http" | "https"): 
   return new Request(urlOf(incoming, scheme), init);
 }
 
+/** Path and query of a GET that has no more to it than that; undefined for all others. */
+export function shortUrlOf({ method, url = "" }: IncomingMessage): string | undefined {
+  return method === "GET" && url.startsWith("/") && !DOTS.test(url) ? url : undefined;
+}
+
 function urlOf(incoming: IncomingMessage, scheme: string): string {
   const { url = "/", headers, socket } = incoming;
   if (!url.startsWith("/")) {
@@ -148,7 +153,7 @@ export class RequestScope implements HttpEnvBindings {
   /** Says that the request is over. Idempotent. */
   end(): void {
     this.#over = true;
-    this.#controller?.abort(new DOMException("The request is over", "AbortError"));
+    this.#controller?.abort(OVER);
   }
 
   /** A response with status 101 cannot be made, so its body tells what it means. */
@@ -160,5 +165,8 @@ export class RequestScope implements HttpEnvBindings {
 }
 
 type Body = ReadableStream<Uint8Array<ArrayBuffer>>;
+
+/** Made once: it tells nothing of where it comes from. */
+const OVER = new DOMException("The request is over", "AbortError");
 
 type HttpEnvBindings = HttpEnv["Bindings"];

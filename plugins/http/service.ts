@@ -1,8 +1,10 @@
 /** What the http plugin offers to others: routes on the one HTTP listener. */
 
-import type { Hono } from "hono";
+import type { Hono, MiddlewareHandler } from "hono";
 import type { FormatFactory } from "../../src/mux.ts";
 import { defineService, type Service } from "../../src/service.ts";
+
+export type * from "./info.ts";
 
 /** Where a request came from, for handlers: `c.env.remote`. */
 export interface HttpEnv {
@@ -42,6 +44,24 @@ export interface HttpEnv {
     readonly upgrade: ((handlers: WebSocketHandlers) => Response) | undefined;
   };
 }
+
+/** An answer that is whole and may be that of many. */
+export interface ShortAnswer {
+  readonly status: number;
+  /** All but `Content-Length`. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Not copied, and not to be changed any more. */
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Answers a GET of `url`, which is path and query, by the short way; undefined to leave it to the
+ * apps. It gets no `Request` and gives no `Response`, which cost more than a small answer does.
+ */
+export type ShortHandler = (
+  url: string,
+  env: Pick<HttpEnv["Bindings"], "remote" | "signal">,
+) => Promise<ShortAnswer> | undefined;
 
 /** What becomes of a WebSocket. */
 export interface WebSocketHandlers {
@@ -96,8 +116,16 @@ export interface HttpService {
    * Serves the routes of `app` until `signal` is aborted. Apps are asked in the order of mounting,
    * each for what the ones before it did not answer: had no route for, or met with `c.notFound()`.
    * A 404 of another making is an answer.
+   *
+   * `short` is asked before all apps for what is asked for often; not always, so that the app has to
+   * answer the same.
    */
-  mount(app: Hono<HttpEnv>, signal: AbortSignal): void;
+  mount(app: Hono<HttpEnv>, signal: AbortSignal, options?: { readonly short?: ShortHandler }): void;
+  /**
+   * Lets only those pass who may use the API, so that routes of others are for the same people:
+   * `app.use("/metrics", http.access)`.
+   */
+  readonly access: MiddlewareHandler<HttpEnv>;
 }
 
 /** The shared HTTP listener as a service, provided by the http plugin. */

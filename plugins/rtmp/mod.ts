@@ -7,7 +7,6 @@
 import { definePlugin, type Plugin, type PluginContext } from "../../src/plugin.ts";
 import { type RtmpOptions, rtmpSchema } from "./options.ts";
 import { RtmpServer } from "./server.ts";
-import { rtmpService } from "./service.ts";
 
 export type { RtmpOptions } from "./options.ts";
 
@@ -15,17 +14,14 @@ export type { RtmpOptions } from "./options.ts";
 const rtmp: Plugin<RtmpOptions> = definePlugin({
   name: "rtmp",
   options: rtmpSchema,
-  provides: [rtmpService],
   async run(context: PluginContext<RtmpOptions>) {
     const server = new RtmpServer(context);
     context.defer(() => server.stop());
     await server.configure(context.options);
-    context.provide(rtmpService, {
-      get urls() {
-        return server.urls;
-      },
-    });
-    return { configure: (options: RtmpOptions) => server.configure(options) };
+    return {
+      configure: (options: RtmpOptions) => server.configure(options),
+      urls: () => server.urls,
+    };
   },
 });
 

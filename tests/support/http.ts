@@ -229,7 +229,7 @@ export interface RawResponse {
 function parseResponse(bytes: Uint8Array): RawResponse {
   const end = text(bytes).indexOf("\r\n\r\n");
   const [first = "", ...lines] = text(bytes.subarray(0, end)).split("\r\n");
-  const headers = new Headers(lines.map((line) => {
+  const headers = new Headers(lines.map((line): [string, string] => {
     const colon = line.indexOf(":");
     return [line.slice(0, colon), line.slice(colon + 1).trim()];
   }));

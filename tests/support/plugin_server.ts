@@ -3,7 +3,6 @@
 import { Engine } from "../../src/engine.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { type Plugin, Plugins } from "../../src/plugin.ts";
-import type { Service } from "../../src/service.ts";
 import { listLogger } from "./logs.ts";
 
 /** How long any step of a test may take. */
@@ -28,8 +27,6 @@ export interface PluginServerInit<O> {
   /** Its name in the config. */
   readonly name: string;
   readonly plugin: Plugin<O>;
-  /** What tells where it listens. */
-  readonly service: Service<{ readonly urls: readonly string[] }>;
   readonly options: Record<string, unknown>;
   readonly config: EngineConfig;
 }
@@ -41,24 +38,18 @@ export async function startPlugin<O>(init: PluginServerInit<O>): Promise<PluginS
   const log = listLogger(logs, "m7s");
   const engine = new Engine({ OnDemandPublishTimeout: 0.2, ...config }, { log });
   const plugins = new Plugins(engine, { log });
-  let service: { readonly urls: readonly string[] } = { urls: [] };
   await plugins.load(name, plugin, { Host: "127.0.0.1", Port: 0, ...options });
-  await plugins.load("spy", {
-    name: "spy",
-    requires: [init.service],
-    run: ({ use }) => void (service = use(init.service)),
-  });
-  await plugins.unload("spy");
+  const urls = () => plugins.list().flatMap(({ urls }) => urls ?? []);
   const ended = new RegExp(`^warn m7s\\.${name.toLowerCase()} \\S+ ended: (.*)$`);
   return {
     engine,
     plugins,
     logs,
     get urls() {
-      return service.urls;
+      return urls();
     },
     get url() {
-      return service.urls[0] ?? "";
+      return urls()[0] ?? "";
     },
     get reasons() {
       return logs.flatMap((line) => ended.exec(line)?.[1] ?? []);

@@ -11,7 +11,6 @@ import {
 } from "../../plugins/rtmp/command.ts";
 import { ClientHandshake } from "../../plugins/rtmp/handshake.ts";
 import { MessageType, type RtmpMessage } from "../../plugins/rtmp/message.ts";
-import { rtmpService } from "../../plugins/rtmp/service.ts";
 import { concat } from "../../src/bytes.ts";
 import { type AmfInput, type AmfObject, encodeAmf0, isAmfObject } from "../../src/formats/amf.ts";
 import type { EngineConfig } from "../../src/options.ts";
@@ -33,7 +32,6 @@ export function startRtmp(
   return startPlugin({
     name: "RTMP",
     plugin: rtmp,
-    service: rtmpService,
     options: { ...options },
     config,
   });

@@ -13,7 +13,6 @@ import {
 } from "../../plugins/rtsp/message.ts";
 import rtsp from "../../plugins/rtsp/mod.ts";
 import { RtspParser } from "../../plugins/rtsp/parser.ts";
-import { rtspService } from "../../plugins/rtsp/service.ts";
 import { concat } from "../../src/bytes.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { formatOf } from "../../src/rtp/media_format.ts";
@@ -35,7 +34,6 @@ export function startRtsp(
   return startPlugin({
     name: "RTSP",
     plugin: rtsp,
-    service: rtspService,
     options: { UDPPorts: [], ...options },
     config,
   });

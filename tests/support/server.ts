@@ -2,11 +2,8 @@
 
 import httpFlv from "../../plugins/http_flv/mod.ts";
 import http from "../../plugins/http/mod.ts";
-import { type HttpService, httpService } from "../../plugins/http/service.ts";
 import rtmp from "../../plugins/rtmp/mod.ts";
-import { type RtmpService, rtmpService } from "../../plugins/rtmp/service.ts";
 import rtsp from "../../plugins/rtsp/mod.ts";
-import { type RtspService, rtspService } from "../../plugins/rtsp/service.ts";
 import { Engine } from "../../src/engine.ts";
 import type { EngineConfig } from "../../src/options.ts";
 import { Plugins } from "../../src/plugin.ts";
@@ -52,38 +49,19 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
   const engine = new Engine(options.engine, { log });
   const plugins = new Plugins(engine, { log });
   const here = { Host: "127.0.0.1", Port: 0 };
-  let web: HttpService = { url: "", mount() {} };
-  let messages: RtmpService = { urls: [] };
-  let sessions: RtspService = { urls: [] };
   await plugins.load("HTTP", http, here);
   await plugins.load("RTMP", rtmp, { ...here, ...options.rtmp });
   await plugins.load("HTTP_FLV", httpFlv, options.httpFlv);
-  await plugins.load("addresses", {
-    name: "addresses",
-    requires: [httpService, rtmpService],
-    run({ use }) {
-      web = use(httpService);
-      messages = use(rtmpService);
-    },
-  });
   if (options.rtsp) {
     await plugins.load("RTSP", rtsp, { ...here, UDPPorts: UDP_PORTS, ...options.rtsp });
-    await plugins.load("more addresses", {
-      name: "more addresses",
-      requires: [rtspService],
-      run: ({ use }) => void (sessions = use(rtspService)),
-    });
   }
+  const root = (name: string) =>
+    plugins.list().find((plugin) => plugin.name === name.toUpperCase())?.urls?.[0];
   return {
     engine,
     plugins,
     logs,
-    url: (protocol, path) =>
-      protocol === "rtmp"
-        ? `${messages.urls[0]}/${path}`
-        : protocol === "rtsp"
-        ? `${sessions.urls[0]}/${path}`
-        : `${web.url}/${path}.flv`,
+    url: (protocol, path) => `${root(protocol)}/${path}${protocol === "http" ? ".flv" : ""}`,
     async [Symbol.asyncDispose]() {
       await engine.close();
       await plugins.close();

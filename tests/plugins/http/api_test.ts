@@ -155,7 +155,11 @@ Deno.test("the API does not show or end what reads a stream for another isolate"
 Deno.test("GET /api/plugins lists those that run and why others do not", async () => {
   await using server = await startServer();
   const { body } = await json(`${server.url}/api/plugins`);
-  assertEquals(body, ["http", "http_flv", "spy"].map((name) => ({ name, running: true })));
+  assertEquals(body, [
+    { name: "http", running: true, urls: [server.url] },
+    { name: "http_flv", running: true },
+    { name: "spy", running: true },
+  ]);
 });
 
 Deno.test("GET /api/server tells version, uptime and memory", async () => {
