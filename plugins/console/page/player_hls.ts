@@ -11,6 +11,9 @@ const MAX_LATE = 3;
 const INTERVAL_MS = 250;
 /** So long after it ran dry a player that loads nothing is helped. */
 const DRY_MS = 700;
+/** A player of low latency that loads nothing for so long, with so much to load, has missed it. */
+const IDLE_MS = 400;
+const IDLE_BEHIND = 0.3;
 /** How often what cannot be decoded may be passed over before it is given up. */
 const MAX_RECOVERIES = 3;
 
@@ -26,6 +29,8 @@ export class HlsPlayer implements Player {
   /** End of what is buffered, and since when the player has had no more than that. */
   #end = 0;
   #drySinceMs = 0;
+  #isLoading = false;
+  #loadedMs = 0;
   readonly #onEnded = () => this.#listener.lost({ kind: "ended" });
 
   /** A player that tells `listener`. */
@@ -84,8 +89,21 @@ export class HlsPlayer implements Player {
         hls.recoverMediaError();
       } else this.#listener.failed(error.message);
     });
+    this.#noteLoads(hls, library.Events);
     hls.loadSource(this.#url);
     hls.attachMedia(video);
+  }
+
+  #noteLoads(hls: Hls, events: typeof Hls.Events): void {
+    const note = (isLoading: boolean) => () => {
+      this.#isLoading = isLoading;
+      this.#loadedMs = performance.now();
+    };
+    note(false)();
+    hls.on(events.FRAG_LOADING, note(true));
+    hls.on(events.FRAG_BUFFERED, note(false));
+    hls.on(events.FRAG_LOAD_EMERGENCY_ABORTED, note(false));
+    hls.on(events.ERROR, note(false));
   }
 
   #keepUp(): void {
@@ -96,6 +114,18 @@ export class HlsPlayer implements Player {
     if (liveSyncPosition === null || targetLatency === null) return;
     const isLate = latency > targetLatency + MAX_LATE || this.#isStuck(video, liveSyncPosition);
     if (isLate && liveSyncPosition > video.currentTime) video.currentTime = liveSyncPosition;
+    else if (this.#hasMissed(video, hls.latestLevelDetails?.partEnd)) {
+      // It looks for parts again where it is.
+      this.#loadedMs = performance.now();
+      video.currentTime += 0;
+    }
+  }
+
+  /** Whether parts up to `partEnd` are there and hls.js does not load them. */
+  #hasMissed({ buffered }: HTMLVideoElement, partEnd: number | undefined): boolean {
+    if (!this.#lowLatency || partEnd === undefined || buffered.length === 0) return false;
+    const behind = partEnd - buffered.end(buffered.length - 1);
+    return !this.#isLoading && behind > IDLE_BEHIND && performance.now() - this.#loadedMs > IDLE_MS;
   }
 
   /**
