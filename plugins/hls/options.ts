@@ -14,7 +14,7 @@ export interface HlsOptions {
   readonly SegmentDuration: number;
   /**
    * Longest duration that playlists promise for a segment, in whole seconds, for streams whose
-   * keyframes are at uneven distances; 0 takes it from the first segment. @default {0}
+   * keyframes are at uneven distances; 0 takes it from the keyframes so far. @default {0}
    */
   readonly TargetDuration: number;
   /** Duration of a part of a segment in ms, 50 to 2,000; whole frames make the nearest. @default {200} */

@@ -24,7 +24,7 @@ const DELIVERIES: readonly Delivery[] = [
 const JOIN_MS = 500;
 /** Joins by each delivery, of which the median counts. */
 const JOINS = 5;
-const WATCH_SECONDS = Number(Deno.env.get("BROWSER_SECONDS") ?? 120);
+const WATCH_SECONDS = 120;
 /** Players find their place in that time. */
 const SETTLE_MS = 3000;
 /** A picture that stands still for so long is a stall. */
