@@ -893,10 +893,10 @@ static uint64_t tend(uint64_t now) {
   uint64_t next = now + 100000;
   for (struct player *p = players; p; p = p->next) {
     if (p->dead) continue;
-    if (!p->started && now - p->opened_us > START_TIMEOUT_US) end_player(p, "no media for too long");
+    if (!p->started && now > p->opened_us + START_TIMEOUT_US) end_player(p, "no media for too long");
     for (int i = 0; i < 2; i++) {
       const struct connection *c = i ? &p->media : &p->playlists;
-      if (c->busy && !c->pending[0] && now - c->asked_us > ANSWER_TIMEOUT_US) {
+      if (c->busy && !c->pending[0] && now > c->asked_us + ANSWER_TIMEOUT_US) {
         window.late++;
         end_player(p, "no answer");
         break;
