@@ -2,6 +2,27 @@
 
 import { InvalidDataError } from "./errors.ts";
 
+/** The unsigned 16-bit integer at `at`, which must be within `bytes`. */
+export function readU16(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) << 8 | (bytes[at + 1] as number);
+}
+
+/** The unsigned 24-bit integer at `at`, which must be within `bytes`. */
+export function readU24(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) << 16 | readU16(bytes, at + 1);
+}
+
+/** The unsigned 32-bit integer at `at`, which must be within `bytes`. */
+export function readU32(bytes: Uint8Array, at: number): number {
+  return (readU16(bytes, at) << 16 | readU16(bytes, at + 2)) >>> 0;
+}
+
+/** The unsigned 32-bit integer at `at`, least significant byte first, which must be within `bytes`. */
+export function readU32le(bytes: Uint8Array, at: number): number {
+  return ((bytes[at + 3] as number) << 24 | (bytes[at + 2] as number) << 16 |
+    (bytes[at + 1] as number) << 8 | (bytes[at] as number)) >>> 0;
+}
+
 /**
  * Reads fixed-size fields from a byte range, front to back.
  *
@@ -10,13 +31,11 @@ import { InvalidDataError } from "./errors.ts";
  */
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #offset = 0;
 
   /** A reader at the start of `bytes`. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** Bytes read so far. */
@@ -38,18 +57,17 @@ export class ByteReader {
 
   /** An unsigned 8-bit integer. */
   u8(): number {
-    return this.#view.getUint8(this.#advance(1));
+    return this.#bytes[this.#advance(1)] as number;
   }
 
   /** An unsigned 16-bit integer. */
   u16(): number {
-    return this.#view.getUint16(this.#advance(2));
+    return readU16(this.#bytes, this.#advance(2));
   }
 
   /** An unsigned 24-bit integer. */
   u24(): number {
-    const at = this.#advance(3);
-    return (this.#view.getUint16(at) << 8) | this.#view.getUint8(at + 2);
+    return readU24(this.#bytes, this.#advance(3));
   }
 
   /** A signed 24-bit integer. */
@@ -59,32 +77,34 @@ export class ByteReader {
 
   /** An unsigned 32-bit integer. */
   u32(): number {
-    return this.#view.getUint32(this.#advance(4));
+    return readU32(this.#bytes, this.#advance(4));
   }
 
   /** An unsigned 32-bit integer, least significant byte first. */
   u32le(): number {
-    return this.#view.getUint32(this.#advance(4), true);
+    return readU32le(this.#bytes, this.#advance(4));
   }
 
   /** An unsigned 16-bit integer, least significant byte first. */
   u16le(): number {
-    return this.#view.getUint16(this.#advance(2), true);
+    const at = this.#advance(2);
+    return (this.#bytes[at] as number) | (this.#bytes[at + 1] as number) << 8;
   }
 
   /** A signed 16-bit integer. */
   i16(): number {
-    return this.#view.getInt16(this.#advance(2));
+    return (this.u16() << 16) >> 16;
   }
 
   /** A signed 32-bit integer. */
   i32(): number {
-    return this.#view.getInt32(this.#advance(4));
+    return this.u32() | 0;
   }
 
   /** An IEEE 754 double. */
   f64(): number {
-    return this.#view.getFloat64(this.#advance(8));
+    const at = this.#advance(8);
+    return new DataView(this.#bytes.buffer, this.#bytes.byteOffset).getFloat64(at);
   }
 
   /** The next `length` bytes as a view on the source. */
@@ -216,6 +236,13 @@ export class ByteWriter {
     this.#length = needed;
     return at;
   }
+}
+
+/** Writes the lower 24 bits of `value` at `at`. */
+export function writeU24(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 16;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value;
 }
 
 /** The bytes of `parts`, one after the other, in a new array. */

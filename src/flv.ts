@@ -3,10 +3,10 @@
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { concat } from "./bytes.ts";
 import { type AmfInput, EcmaArray, encodeAmf0 } from "./formats/amf.ts";
-import { flvHeader, flvTagParts, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "./formats/flv.ts";
+import { flvHeader, flvTag, FlvTagBytes, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "./formats/flv.ts";
 import { audioConfigBody, audioFramePrefix } from "./formats/flv_audio.ts";
 import { videoConfigBody, videoFramePrefix } from "./formats/flv_video.ts";
-import type { MediaFrame } from "./frame.ts";
+import type { MediaFrame, VideoAccessUnit } from "./frame.ts";
 import type { Format, FormatTracks } from "./mux.ts";
 import { fourccNumber } from "./formats/flv_enhanced.ts";
 
@@ -23,14 +23,39 @@ export function flvTimestamp(us: number): number {
   return Math.max(0, Math.round(us / 1000)) % 2 ** 32;
 }
 
-/** The message of a frame. */
-export function flvFrameMessage(frame: MediaFrame): FlvMessage {
-  if (frame.kind === "audio") {
-    return { type: TAG_AUDIO, parts: [audioFramePrefix(frame.config), frame.data] };
+/** Composition times of which the prefixes are kept: a stream has but a few. */
+const MAX_PREFIXES = 64;
+
+/** The messages of a stream's frames; what goes before their data is the same for many. */
+export class FlvFrameMessages {
+  #fourcc = "";
+  readonly #video = new Map<number, Uint8Array>();
+  #audioConfig: AudioConfig | undefined;
+  #audio: Uint8Array = new Uint8Array();
+
+  /** The message of `frame`. */
+  of(frame: MediaFrame): FlvMessage {
+    return frame.kind === "video"
+      ? { type: TAG_VIDEO, parts: [this.#videoPrefix(frame), frame.data] }
+      : { type: TAG_AUDIO, parts: [this.#audioPrefix(frame.config), frame.data] };
   }
-  const ctsMs = Math.round(frame.pts / 1000) - Math.round(frame.dts / 1000);
-  const prefix = videoFramePrefix(frame.config.fourcc, { key: frame.key, ctsMs });
-  return { type: TAG_VIDEO, parts: [prefix, frame.data] };
+
+  #videoPrefix({ config: { fourcc }, key, pts, dts }: VideoAccessUnit): Uint8Array {
+    const ctsMs = Math.round(pts / 1000) - Math.round(dts / 1000);
+    if (fourcc !== this.#fourcc || this.#video.size > MAX_PREFIXES) this.#video.clear();
+    this.#fourcc = fourcc;
+    const known = key ? undefined : this.#video.get(ctsMs);
+    if (known !== undefined) return known;
+    const prefix = videoFramePrefix(fourcc, { key, ctsMs });
+    if (!key) this.#video.set(ctsMs, prefix);
+    return prefix;
+  }
+
+  #audioPrefix(config: AudioConfig): Uint8Array {
+    if (config !== this.#audioConfig) this.#audio = audioFramePrefix(config);
+    this.#audioConfig = config;
+    return this.#audio;
+  }
 }
 
 /** The message that carries a decoder configuration; undefined for codecs that need none. */
@@ -83,19 +108,21 @@ export function flvHeaderMessages(tracks: FormatTracks): FlvMessage[] {
 /** An FLV file without an end, each frame one tag. */
 export function flvFormat(): Format {
   let lastMs = 0;
-  const tag = ({ type, parts }: FlvMessage, timestampMs: number) =>
-    flvTagParts(type, timestampMs, parts);
+  const messages = new FlvFrameMessages();
   return {
     header(tracks, at) {
       const timestampMs = at === "start" ? 0 : lastMs;
-      const tags = flvHeaderMessages(tracks).flatMap((message) => tag(message, timestampMs));
+      const tags = flvHeaderMessages(tracks).map(({ type, parts }) =>
+        flvTag(type, timestampMs, parts)
+      );
       const { video, audio } = tracks;
       const head = flvHeader({ video: video !== undefined, audio: audio !== undefined });
       return concat(at === "start" ? [head, ...tags] : tags);
     },
     write(frame) {
       lastMs = flvTimestamp(frame.dts);
-      return tag(flvFrameMessage(frame), lastMs);
+      const { type, parts } = messages.of(frame);
+      return new FlvTagBytes(type, lastMs, parts);
     },
   };
 }

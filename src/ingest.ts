@@ -8,7 +8,12 @@ import { alawConfig, ulawConfig } from "./codecs/g711.ts";
 import { parseAvcC } from "./codecs/h264.ts";
 import { parseHvcC } from "./codecs/h265.ts";
 import { mp3Config } from "./codecs/mp3.ts";
-import { joinLengthPrefixed, splitAnnexB, splitLengthPrefixed } from "./codecs/nal.ts";
+import {
+  countLengthPrefixed,
+  joinLengthPrefixed,
+  splitAnnexB,
+  splitLengthPrefixed,
+} from "./codecs/nal.ts";
 import { ParameterSets } from "./codecs/parameter_sets.ts";
 import { type AudioPacket, parseAudioBody } from "./formats/flv_audio.ts";
 import { parseVideoBody, type VideoPacket } from "./formats/flv_video.ts";
@@ -285,9 +290,10 @@ export class VideoInput {
     if (packet.type !== "frame") return;
     let nalus: Uint8Array[] | undefined;
     if (isNalu(fourcc)) {
-      nalus = splitLengthPrefixed(data, this.#lengthSize);
-      if (nalus.length === 0) return;
-      if (this.#lengthSize !== 4) data = joinLengthPrefixed(nalus);
+      // Most frames are kept as they came, and need no views on their NAL units.
+      if (countLengthPrefixed(data, this.#lengthSize) === 0) return;
+      if (packet.key || this.#lengthSize !== 4) nalus = splitLengthPrefixed(data, this.#lengthSize);
+      if (nalus !== undefined && this.#lengthSize !== 4) data = joinLengthPrefixed(nalus);
     }
     if (packet.key) this.#refresh(fourcc, data, nalus);
     const dtsUs = ms * 1000 + packet.nanoOffset / 1000;

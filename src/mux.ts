@@ -12,14 +12,14 @@ import {
   BATCH_BUFFER_BYTES,
   FlushSchedule,
   type Header,
-  lengthOf,
   type MuxItem,
+  type Piece,
   type SharedBatch,
 } from "./mux_batches.ts";
 import { Ring } from "./ring.ts";
 import { Place, type Waiter } from "./wake_list.ts";
 
-export { type Batch, BATCH_BUFFER_BYTES } from "./mux_batches.ts";
+export { type Batch, BATCH_BUFFER_BYTES, type Piece } from "./mux_batches.ts";
 
 /** The decoder configurations that a format has to announce. */
 export interface FormatTracks {
@@ -47,12 +47,11 @@ export interface Format {
    */
   header(tracks: FormatTracks, at: "start" | "change"): Uint8Array;
   /**
-   * The bytes of one frame, in one piece or in parts, which may be views on the frame: so they need
-   * not be copied before viewers want them; none if the format cannot carry it. `durationUs` is the time to the
-   * next frame of its track, for the last one that of the frame before, where the format
-   * {@linkcode Format.needsDuration needs it}.
+   * The bytes of one frame, or how to make them when viewers want them; none if the format cannot
+   * carry it. `durationUs` is the time to the next frame of its track, for the last one that of the
+   * frame before, where the format {@linkcode Format.needsDuration needs it}.
    */
-  write(frame: MediaFrame, durationUs?: number): Uint8Array | readonly Uint8Array[];
+  write(frame: MediaFrame, durationUs?: number): Uint8Array | Piece;
   /**
    * What goes around the `length` bytes of frames that leave together, for carriers that frame them,
    * as HTTP does in chunks. Announcements leave apart, and `header` frames them itself.
@@ -239,8 +238,7 @@ export class Mux implements Waiter {
   #change(config: VideoConfig | AudioConfig, dts: number): void {
     this.#set(config);
     const header = this.#announce();
-    const parts = [header.change];
-    this.#append({ dts, key: false, parts, length: lengthOf(parts), header, frames: 0 });
+    this.#append({ dts, key: false, piece: header.change, header, frames: 0 });
   }
 
   #take(frame: MediaFrame): void {
@@ -256,15 +254,14 @@ export class Mux implements Waiter {
 
   #write(frame: MediaFrame, durationUs?: number): void {
     const header = this.#header ?? this.#announce();
-    const bytes = this.#format.write(frame, durationUs);
-    const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
+    const piece = this.#format.write(frame, durationUs);
     this.#hasPictures ||= frame.kind === "video";
     const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
-    this.#append({ dts: frame.dts, key, parts, length: lengthOf(parts), header, frames: 1 });
+    this.#append({ dts: frame.dts, key, piece, header, frames: 1 });
   }
 
   #append(item: MuxItem): void {
-    this.#ring.write(item, item.length);
+    this.#ring.write(item, item.piece.length);
   }
 }
 

@@ -1,7 +1,6 @@
 /** What viewers of a mux share: its items, and the batches in which these leave together. */
 
 import type { BufferPool } from "./buffer_pool.ts";
-import { concat } from "./bytes.ts";
 import type { Format } from "./mux.ts";
 import type { Ring, RingItem } from "./ring.ts";
 import { WakeList } from "./wake_list.ts";
@@ -14,12 +13,21 @@ export interface Header {
   readonly change: Uint8Array;
 }
 
+/**
+ * Bytes that are made where they are needed, such as a frame's with what goes around it: while they
+ * wait they take no memory beside the frame.
+ */
+export interface Piece {
+  /** How many bytes they are. */
+  readonly length: number;
+  /** Writes them to `target` from `at` on: the same ones each time. */
+  copyTo(target: Uint8Array, at: number): void;
+}
+
 /** A frame's bytes, or an announcement's. */
 export interface MuxItem extends RingItem {
-  /** The bytes, one after the other. */
-  readonly parts: readonly Uint8Array[];
-  /** How many these are in all. */
-  readonly length: number;
+  /** The bytes. */
+  readonly piece: Uint8Array | Piece;
   /** The announcement in force from this item on. */
   readonly header: Header;
   /** 1 for a frame, 0 for an announcement. */
@@ -165,7 +173,7 @@ export class FlushSchedule {
   }
 
   #gather(start: number, limit: number): SharedBatch | undefined {
-    const parts: Uint8Array[] = [];
+    const pieces: (Uint8Array | Piece)[] = [];
     let header: Header | undefined;
     let length = 0;
     let frames = 0;
@@ -173,10 +181,10 @@ export class FlushSchedule {
     for (; end < limit; end++) {
       const item = this.#ring.at(end);
       if (item === undefined) break;
-      if (length > 0 && length + item.length > MAX_BATCH_BYTES) break;
+      if (length > 0 && length + item.piece.length > MAX_BATCH_BYTES) break;
       if (this.#wrap && item.frames === 0 && end > start) break;
-      for (const part of item.parts) parts.push(part);
-      length += item.length;
+      pieces.push(item.piece);
+      length += item.piece.length;
       frames += item.frames;
       header = item.header;
       if (this.#wrap && item.frames === 0) {
@@ -187,32 +195,31 @@ export class FlushSchedule {
     if (header === undefined) return undefined;
     if (this.#wrap && frames > 0 && length > 0) {
       const { before, after } = this.#wrap(length);
-      parts.unshift(before);
-      parts.push(after);
+      pieces.unshift(before);
+      pieces.push(after);
+      length += before.length + after.length;
     }
-    const { bytes, buffer } = this.#join(parts);
+    const { bytes, buffer } = this.#join(pieces, length);
     const state = { loans: 0, isCurrent: true, isKept: false };
     return { bytes, frames, end, header, buffer, ...state };
   }
 
-  #join(parts: readonly Uint8Array[]): Pick<SharedBatch, "bytes" | "buffer"> {
-    const [only] = parts;
-    if (parts.length === 1 && only) return { bytes: only, buffer: undefined };
-    const length = lengthOf(parts);
-    if (length > this.#buffers.bufferBytes) return { bytes: concat(parts), buffer: undefined };
-    const buffer = this.#buffers.take();
-    let at = 0;
-    for (const part of parts) {
-      buffer.set(part, at);
-      at += part.length;
+  #join(
+    pieces: readonly (Uint8Array | Piece)[],
+    length: number,
+  ): Pick<SharedBatch, "bytes" | "buffer"> {
+    const [only] = pieces;
+    if (pieces.length === 1 && only instanceof Uint8Array) {
+      return { bytes: only, buffer: undefined };
     }
-    return { bytes: buffer.subarray(0, at), buffer };
+    const isLarge = length > this.#buffers.bufferBytes;
+    const buffer = isLarge ? new Uint8Array(length) : this.#buffers.take();
+    let at = 0;
+    for (const piece of pieces) {
+      if (piece instanceof Uint8Array) buffer.set(piece, at);
+      else piece.copyTo(buffer, at);
+      at += piece.length;
+    }
+    return { bytes: buffer.subarray(0, length), buffer: isLarge ? undefined : buffer };
   }
-}
-
-/** How many bytes `parts` are in all. */
-export function lengthOf(parts: readonly Uint8Array[]): number {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  return length;
 }

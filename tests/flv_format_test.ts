@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { readAmf0All } from "../src/formats/amf.ts";
 import { FlvDemuxer, type FlvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "../src/formats/flv.ts";
-import { parseAudioBody } from "../src/formats/flv_audio.ts";
-import { parseVideoBody } from "../src/formats/flv_video.ts";
-import { flvFormat, flvTimestamp } from "../src/flv.ts";
+import { audioFramePrefix, parseAudioBody } from "../src/formats/flv_audio.ts";
+import { parseVideoBody, videoFramePrefix } from "../src/formats/flv_video.ts";
+import { flvFormat, FlvFrameMessages, flvTimestamp } from "../src/flv.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { aac, ASC, h264, OTHER_ASC } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
@@ -25,6 +26,39 @@ function told({ type, timestampMs, body }: FlvTag): string {
   const cts = "ctsMs" in packet && packet.ctsMs !== 0 ? ` ${packet.ctsMs}` : "";
   return `${kind} ${packet.fourcc} ${packet.type} ${timestampMs}${cts}`;
 }
+
+Deno.test("FlvFrameMessages.of() puts before a frame what belongs there, whatever came before it", () => {
+  const configs = {
+    video: [h264(), h264(640, 480), { kind: "video", fourcc: "hvc1", codec: "hvc1.1.6.L93.B0" }],
+    audio: [aac(), { kind: "audio", fourcc: "Opus", codec: "opus", sampleRate: 48_000 }],
+  } as const;
+  const shape = fc.record({
+    kind: fc.constantFrom("video", "audio"),
+    config: fc.nat(2),
+    key: fc.boolean(),
+    ctsMs: fc.oneof(fc.integer({ min: -3, max: 3 }), fc.integer({ min: -200, max: 200 })),
+  });
+  fc.assert(
+    fc.property(fc.array(shape, { minLength: 100, maxLength: 300 }), (shapes) => {
+      const messages = new FlvFrameMessages();
+      for (const { kind, config: index, key, ctsMs } of shapes) {
+        const config = configs[kind][index % configs[kind].length];
+        const made = frame(
+          kind,
+          1_000_000,
+          { pts: 1_000_000 + ctsMs * 1000, key, config } as never,
+        );
+        const { type, parts } = messages.of(made);
+        assertEquals(type, kind === "video" ? TAG_VIDEO : TAG_AUDIO);
+        const expected = made.kind === "video"
+          ? videoFramePrefix(made.config.fourcc, { key, ctsMs })
+          : audioFramePrefix(made.config);
+        assertEquals(parts, [expected, made.data]);
+      }
+    }),
+    { seed: 11, numRuns: 30 },
+  );
+});
 
 Deno.test("flvFormat() writes a file that a demuxer reads back", () => {
   const format = flvFormat();

@@ -23,7 +23,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "flush",
     "buffer_pool",
   ],
-  ["bytes", "bits"],
+  ["bytes", "bits", "slab"],
   ["codecs/"],
   ["rtp/", "formats/"],
   ["frame", "keyframe", "events", "ring", "cursor", "readable"],

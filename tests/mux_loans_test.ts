@@ -9,14 +9,16 @@ import { turns } from "./support/reading.ts";
 
 const BUFFER_BYTES = 1024;
 
-/** A format of numbered frames of 40 to 200 bytes in two parts, of which joiners get a header. */
+/** A format of numbered frames of 40 to 200 bytes, of which joiners get a header. */
 function numbered(): Format {
   let number = 0;
   return {
     header: () => new Uint8Array(7).fill(255),
     write() {
       number = (number + 1) % 250;
-      return [new Uint8Array(20).fill(number), new Uint8Array(20 + number % 160).fill(number)];
+      const length = 40 + number % 160;
+      const mark = number;
+      return { length, copyTo: (target, at) => void target.fill(mark, at, at + length) };
     },
   };
 }

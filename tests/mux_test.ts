@@ -592,7 +592,7 @@ Deno.test("Mux wraps the frames that leave together, and lets announcements go a
 Deno.test("Mux wraps nothing when there is nothing", async () => {
   const setup = setUp(["video"], () => ({
     header: () => new Uint8Array(),
-    write: () => [],
+    write: () => new Uint8Array(),
     wrap: () => ({ before: Uint8Array.of(1), after: Uint8Array.of(2) }),
   }));
   write(setup, "V0 v40");

@@ -1,7 +1,8 @@
 /** The RTMP chunk stream (RTMP 1.0 5.3): messages cut into chunks that interleave. */
 
-import { ByteReader, concat } from "../../src/bytes.ts";
+import { ByteReader, concat, readU24, readU32, readU32le, writeU24 } from "../../src/bytes.ts";
 import { InvalidDataError } from "../../src/errors.ts";
+import { Slab } from "../../src/slab.ts";
 import {
   CONTROL_CHUNK_STREAM,
   MessageType,
@@ -77,16 +78,16 @@ interface ChunkStream {
 /**
  * Puts messages together from chunks, in pieces of any size.
  *
- * Set Chunk Size and Abort are followed here and not handed out. A payload is a view where the
- * message is one chunk that lies inside one piece which fills most of its buffer, otherwise a copy,
- * so that a kept frame does not keep a mostly empty read buffer with it. Pieces must not be written
- * to afterwards.
+ * Set Chunk Size and Abort are followed here and not handed out. A payload is a view of a piece or
+ * a copy, whichever keeps less memory where it is kept ({@linkcode Slab.keep}): pieces must not be
+ * written to afterwards.
  */
 export class ChunkReader {
   readonly #maxMessageBytes: number;
   readonly #maxPartialBytes: number;
   readonly #streams = new Map<number, ChunkStream>();
   #chunkSize = DEFAULT_CHUNK_SIZE;
+  readonly #slab = new Slab();
   #bytesReceived = 0;
   #partialBytes = 0;
   /** The start of a header that is not all there, at most 17 bytes. */
@@ -121,13 +122,12 @@ export class ChunkReader {
     this.#bytesReceived += piece.length;
     const bytes = this.#pending.length > 0 ? concat([this.#pending, piece]) : piece;
     this.#pending = NO_BYTES;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const messages: RtmpMessage[] = [];
     let offset = 0;
     while (true) {
       let stream = this.#current;
       if (!stream) {
-        const size = this.#readHeader(view, offset);
+        const size = this.#readHeader(bytes, offset);
         stream = this.#current;
         if (!stream) {
           if (offset < bytes.length) this.#pending = bytes.slice(offset);
@@ -138,7 +138,7 @@ export class ChunkReader {
       const end = Math.min(bytes.length, offset + this.#chunkLeft);
       const isWhole = stream.received === 0 && end - offset === stream.length;
       const payload = isWhole
-        ? share(bytes, offset, end)
+        ? this.#slab.keep(bytes, offset, end)
         : this.#append(stream, bytes.subarray(offset, end));
       this.#chunkLeft -= end - offset;
       offset = end;
@@ -152,41 +152,41 @@ export class ChunkReader {
    * Reads a chunk header, makes its stream the current one and gives its size. Does nothing as long
    * as the header is not all there.
    */
-  #readHeader(view: DataView, at: number): number {
-    const available = view.byteLength - at;
+  #readHeader(bytes: Uint8Array, at: number): number {
+    const available = bytes.length - at;
     if (available < 1) return 0;
-    const first = view.getUint8(at);
+    const first = bytes[at] as number;
     const format = first >> 6;
     let id = first & 63;
     let size = 1;
     if (id === 0) {
       if (available < 2) return 0;
-      id = 64 + view.getUint8(at + 1);
+      id = 64 + (bytes[at + 1] as number);
       size = 2;
     } else if (id === 1) {
       if (available < 3) return 0;
-      id = 64 + view.getUint16(at + 1, true);
+      id = 64 + (bytes[at + 1] as number) + (bytes[at + 2] as number) * 256;
       size = 3;
     }
     if (available < size + (MESSAGE_HEADER_BYTES[format] ?? 0)) return 0;
     return format === FORMAT_CONTINUATION
-      ? this.#readContinuation(view, at, { id, size })
-      : this.#readMessageHeader(view, at, { id, size, format });
+      ? this.#readContinuation(bytes, at, { id, size })
+      : this.#readMessageHeader(bytes, at, { id, size, format });
   }
 
   #readMessageHeader(
-    view: DataView,
+    bytes: Uint8Array,
     at: number,
     basic: { id: number; size: number; format: number },
   ): number {
     const { id, format } = basic;
     const fields = at + basic.size;
     let size = basic.size + (MESSAGE_HEADER_BYTES[format] ?? 0);
-    let timeField = view.getUint32(fields - 1) & 0xff_ffff;
+    let timeField = readU24(bytes, fields);
     const isExtended = timeField === EXTENDED;
     if (isExtended) {
-      if (view.byteLength - at < size + 4) return 0;
-      timeField = view.getUint32(at + size);
+      if (bytes.length - at < size + 4) return 0;
+      timeField = readU32(bytes, at + size);
       size += 4;
     }
     const stream = this.#streams.get(id) ?? this.#openStream(id, format);
@@ -196,10 +196,10 @@ export class ChunkReader {
       );
     }
     if (format < 2) {
-      stream.length = view.getUint32(fields + 2) & 0xff_ffff;
-      stream.type = view.getUint8(fields + 6);
+      stream.length = readU24(bytes, fields + 3);
+      stream.type = bytes[fields + 6] as number;
     }
-    if (format === 0) stream.streamId = view.getUint32(fields + 7, true);
+    if (format === 0) stream.streamId = readU32le(bytes, fields + 7);
     stream.timestampMs = format === 0 ? timeField : (stream.timestampMs + timeField) >>> 0;
     stream.timeField = timeField;
     stream.isExtended = isExtended;
@@ -209,7 +209,7 @@ export class ChunkReader {
   }
 
   /** A header of format 3: the next chunk of a message, or another message like the last one. */
-  #readContinuation(view: DataView, at: number, basic: { id: number; size: number }): number {
+  #readContinuation(bytes: Uint8Array, at: number, basic: { id: number; size: number }): number {
     const { id, size } = basic;
     const stream = this.#streams.get(id);
     if (!stream) {
@@ -217,14 +217,14 @@ export class ChunkReader {
     }
     let extendedSize = 0;
     if (stream.isExtended) {
-      const repeats = stream.isOpen ? repeatsTime(view, at + size, stream.timeField) : true;
+      const repeats = stream.isOpen ? repeatsTime(bytes, at + size, stream.timeField) : true;
       if (repeats) {
         extendedSize = 4;
-        if (view.byteLength - at < size + extendedSize) return 0;
+        if (bytes.length - at < size + extendedSize) return 0;
       }
     }
     if (!stream.isOpen) {
-      if (stream.isExtended) stream.timeField = view.getUint32(at + size);
+      if (stream.isExtended) stream.timeField = readU32(bytes, at + size);
       // After a timestamp its value is the delta, too (5.3.1.2.4). An extended one is repeated
       // instead by those that send it, and no delta is hours long.
       stream.timestampMs = stream.isExtended && stream.isAbsolute
@@ -291,7 +291,7 @@ export class ChunkReader {
       );
     }
     if (received === 0) {
-      stream.payload = new Uint8Array(Math.min(length, Math.max(needed, FIRST_ALLOCATION_BYTES)));
+      stream.payload = this.#slab.take(Math.min(length, Math.max(needed, FIRST_ALLOCATION_BYTES)));
     } else if (needed > stream.payload.length) {
       const grown = new Uint8Array(Math.min(length, Math.max(needed, stream.payload.length * 2)));
       grown.set(stream.payload);
@@ -332,59 +332,90 @@ export class ChunkReader {
 }
 
 /**
- * `message` cut into chunks of `chunkSize` payload bytes: one of format 0, the others of format 3.
+ * A message cut into chunks, one of format 0 and the others of format 3, which are written where
+ * they are needed.
  *
  * The bytes depend on nothing sent before, so all viewers with the same chunk size and message
  * stream id can share them.
- *
- * @throws {RangeError} If the payload is longer than 16 777 215 bytes, or `chunkSize` or the chunk
- * stream id is out of range.
  */
-export function writeMessage(message: OutgoingMessage, chunkSize: number): Uint8Array {
-  const { chunkStreamId: id, payload } = message;
-  let length = 0;
-  for (const part of payload) length += part.length;
-  checkOutgoing(length, chunkSize, id);
-  const timestampMs = message.timestampMs >>> 0;
-  const extendedSize = timestampMs >= EXTENDED ? 4 : 0;
-  const basicSize = id < 64 ? 1 : id < 320 ? 2 : 3;
-  const continuations = Math.max(0, Math.ceil(length / chunkSize) - 1);
-  const size = basicSize + MESSAGE_HEADER_BYTES[0] + extendedSize + length +
-    continuations * (basicSize + extendedSize);
-  const bytes = new Uint8Array(size);
-  const view = new DataView(bytes.buffer);
+export class ChunkedMessage {
+  /** How many bytes the chunks have. */
+  readonly length: number;
+  readonly #message: OutgoingMessage;
+  readonly #chunkSize: number;
+  readonly #payloadBytes: number;
 
-  const timeField = extendedSize > 0 ? EXTENDED : timestampMs;
-  let offset = writeBasicHeader(bytes, 0, id);
-  view.setUint16(offset, timeField >>> 8);
-  view.setUint8(offset + 2, timeField);
-  view.setUint8(offset + 3, length >>> 16);
-  view.setUint16(offset + 4, length);
-  view.setUint8(offset + 6, message.type);
-  view.setUint32(offset + 7, message.streamId, true);
-  offset += MESSAGE_HEADER_BYTES[0];
-  if (extendedSize > 0) view.setUint32(offset, timestampMs);
-  offset += extendedSize;
+  /**
+   * The chunks of `message` with `chunkSize` payload bytes each.
+   *
+   * @throws {RangeError} If the payload is longer than 16 777 215 bytes, or `chunkSize` or the chunk
+   * stream id is out of range.
+   */
+  constructor(message: OutgoingMessage, chunkSize: number) {
+    const { chunkStreamId: id, payload } = message;
+    let payloadBytes = 0;
+    for (const part of payload) payloadBytes += part.length;
+    checkOutgoing(payloadBytes, chunkSize, id);
+    const basicSize = id < 64 ? 1 : id < 320 ? 2 : 3;
+    const repeatedSize = basicSize + (message.timestampMs >>> 0 >= EXTENDED ? 4 : 0);
+    const continuations = Math.max(0, Math.ceil(payloadBytes / chunkSize) - 1);
+    this.length = MESSAGE_HEADER_BYTES[0] + payloadBytes + (continuations + 1) * repeatedSize;
+    this.#message = message;
+    this.#chunkSize = chunkSize;
+    this.#payloadBytes = payloadBytes;
+  }
 
-  let room = chunkSize;
-  for (const part of payload) {
-    let start = 0;
-    while (start < part.length) {
-      if (room === 0) {
-        offset = writeBasicHeader(bytes, offset, id);
-        const first = offset - basicSize;
-        view.setUint8(first, view.getUint8(first) | FORMAT_CONTINUATION << 6);
-        if (extendedSize > 0) view.setUint32(offset, timestampMs);
-        offset += extendedSize;
-        room = chunkSize;
+  /** Writes them to `target` from `at` on. */
+  copyTo(target: Uint8Array, at: number): void {
+    const { chunkStreamId: id, payload } = this.#message;
+    let offset = this.#writeHeader(target, at);
+    let room = this.#chunkSize;
+    for (const part of payload) {
+      let start = 0;
+      while (start < part.length) {
+        if (room === 0) {
+          const first = offset;
+          offset = this.#writeTime(target, writeBasicHeader(target, first, id));
+          target[first] = (target[first] as number) | FORMAT_CONTINUATION << 6;
+          room = this.#chunkSize;
+        }
+        const end = Math.min(part.length, start + room);
+        target.set(start === 0 && end === part.length ? part : part.subarray(start, end), offset);
+        offset += end - start;
+        room -= end - start;
+        start = end;
       }
-      const end = Math.min(part.length, start + room);
-      bytes.set(start === 0 && end === part.length ? part : part.subarray(start, end), offset);
-      offset += end - start;
-      room -= end - start;
-      start = end;
     }
   }
+
+  #writeHeader(target: Uint8Array, at: number): number {
+    const { chunkStreamId, type, streamId, timestampMs } = this.#message;
+    const offset = writeBasicHeader(target, at, chunkStreamId);
+    writeU24(target, offset, Math.min(timestampMs >>> 0, EXTENDED));
+    writeU24(target, offset + 3, this.#payloadBytes);
+    target[offset + 6] = type;
+    target[offset + 7] = streamId;
+    target[offset + 8] = streamId >>> 8;
+    target[offset + 9] = streamId >>> 16;
+    target[offset + 10] = streamId >>> 24;
+    return this.#writeTime(target, offset + MESSAGE_HEADER_BYTES[0]);
+  }
+
+  /** Writes the extended timestamp (5.3.1.3), if there is one. */
+  #writeTime(target: Uint8Array, at: number): number {
+    const timestampMs = this.#message.timestampMs >>> 0;
+    if (timestampMs < EXTENDED) return at;
+    target[at] = timestampMs >>> 24;
+    writeU24(target, at + 1, timestampMs);
+    return at + 4;
+  }
+}
+
+/** {@linkcode ChunkedMessage} as bytes. */
+export function writeMessage(message: OutgoingMessage, chunkSize: number): Uint8Array {
+  const chunks = new ChunkedMessage(message, chunkSize);
+  const bytes = new Uint8Array(chunks.length);
+  chunks.copyTo(bytes, 0);
   return bytes;
 }
 
@@ -418,9 +449,9 @@ function writeBasicHeader(bytes: Uint8Array, offset: number, id: number): number
  * Whether the four bytes at `at` repeat an extended timestamp, as 5.3.1.3 wants of every chunk;
  * some encoders go on with the payload at once. Bytes that are not there yet count as repeating.
  */
-function repeatsTime(view: DataView, at: number, timeField: number): boolean {
-  for (let index = 0; index < 4 && at + index < view.byteLength; index++) {
-    if (view.getUint8(at + index) !== (timeField >>> (24 - 8 * index) & 0xff)) return false;
+function repeatsTime(bytes: Uint8Array, at: number, timeField: number): boolean {
+  for (let index = 0; index < 4 && at + index < bytes.length; index++) {
+    if (bytes[at + index] !== (timeField >>> (24 - 8 * index) & 0xff)) return false;
   }
   return true;
 }
@@ -428,11 +459,4 @@ function repeatsTime(view: DataView, at: number, timeField: number): boolean {
 /** The 32-bit value that a protocol control message starts with. */
 function controlValue(payload: Uint8Array): number {
   return new ByteReader(payload).u32();
-}
-
-/** A view of `bytes`, or a copy where the view would keep a mostly empty buffer alive. */
-function share(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return bytes.length * 2 < bytes.buffer.byteLength
-    ? bytes.slice(start, end)
-    : bytes.subarray(start, end);
 }

@@ -2,14 +2,14 @@
 
 import { concat } from "../../src/bytes.ts";
 import {
-  flvFrameMessage,
+  FlvFrameMessages,
   flvHeaderMessages,
   type FlvMessage,
   flvTimestamp,
 } from "../../src/flv.ts";
 import type { FormatFactory } from "../../src/mux.ts";
-import { writeMessage } from "./chunk.ts";
-import { MessageType } from "./message.ts";
+import { ChunkedMessage, writeMessage } from "./chunk.ts";
+import { MessageType, type OutgoingMessage } from "./message.ts";
 
 /** The chunk stream that data messages go out on. */
 export const DATA_CHUNK_STREAM = 4;
@@ -41,24 +41,28 @@ export function playFormats(): (options: PlayFormatOptions) => FormatFactory {
 }
 
 function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
-  const message = ({ type, parts }: FlvMessage, timestampMs: number) =>
-    writeMessage({
-      type,
-      streamId,
-      timestampMs,
-      chunkStreamId: CHUNK_STREAMS[type],
-      payload: parts,
-    }, chunkSize);
+  const message = ({ type, parts }: FlvMessage, timestampMs: number): OutgoingMessage => ({
+    type,
+    streamId,
+    timestampMs,
+    chunkStreamId: CHUNK_STREAMS[type],
+    payload: parts,
+  });
   return () => {
     let lastMs = 0;
+    const messages = new FlvFrameMessages();
     return {
       header(tracks, at) {
         const timestampMs = at === "start" ? 0 : lastMs;
-        return concat(flvHeaderMessages(tracks).map((part) => message(part, timestampMs)));
+        return concat(
+          flvHeaderMessages(tracks).map((part) =>
+            writeMessage(message(part, timestampMs), chunkSize)
+          ),
+        );
       },
       write(frame) {
         lastMs = flvTimestamp(frame.dts);
-        return message(flvFrameMessage(frame), lastMs);
+        return new ChunkedMessage(message(messages.of(frame), lastMs), chunkSize);
       },
     };
   };

@@ -42,33 +42,32 @@ export function splitAnnexB(data: Uint8Array): Uint8Array[] {
  * @throws {RangeError} If `lengthSize` is not 1 to 4.
  */
 export function splitLengthPrefixed(data: Uint8Array, lengthSize = 4): Uint8Array[] {
-  if (!(lengthSize >= 1 && lengthSize <= 4)) {
-    throw new RangeError(`Cannot split NAL units: the length size is ${lengthSize}, not 1 to 4`);
-  }
+  checkLengthSize(lengthSize);
   const nalus: Uint8Array[] = [];
-  const end = data.length;
   let at = 0;
-  while (at < end) {
-    if (end - at < lengthSize) {
-      throw new InvalidDataError(
-        `Cannot split NAL units: the length at offset ${at} is cut off after ${end - at} bytes`,
-      );
-    }
-    let length = 0;
-    for (let index = 0; index < lengthSize; index++) {
-      length = length * 256 + (data[at + index] ?? 0);
-    }
-    at += lengthSize;
-    if (length > end - at) {
-      throw new InvalidDataError(
-        `Cannot split NAL units: the length at offset ${at - lengthSize} is ${length}, ` +
-          `${end - at} bytes remain`,
-      );
-    }
-    if (length > 0) push(nalus, data.subarray(at, at + length));
-    at += length;
+  while (at < data.length) {
+    const start = at + lengthSize;
+    at = start + lengthAt(data, at, lengthSize);
+    if (at > start) push(nalus, data.subarray(start, at));
   }
   return nalus;
+}
+
+/**
+ * How many NAL units {@linkcode splitLengthPrefixed} gives, without making views.
+ *
+ * @throws As it does.
+ */
+export function countLengthPrefixed(data: Uint8Array, lengthSize = 4): number {
+  checkLengthSize(lengthSize);
+  let count = 0;
+  let at = 0;
+  while (at < data.length) {
+    const length = lengthAt(data, at, lengthSize);
+    at += lengthSize + length;
+    if (length > 0) checkCount(++count);
+  }
+  return count;
 }
 
 /** The access unit of `nalus` with length prefixes of four bytes (ISO/IEC 14496-15 4.3.3). */
@@ -124,13 +123,40 @@ function joinedLength(nalus: readonly Uint8Array[]): number {
   return length;
 }
 
-function push(nalus: Uint8Array[], nalu: Uint8Array): void {
-  if (nalus.length === MAX_NAL_UNITS) {
+function checkLengthSize(lengthSize: number): void {
+  if (lengthSize >= 1 && lengthSize <= 4) return;
+  throw new RangeError(`Cannot split NAL units: the length size is ${lengthSize}, not 1 to 4`);
+}
+
+/** The length at `at`, which does not reach past the end. */
+function lengthAt(data: Uint8Array, at: number, lengthSize: number): number {
+  const left = data.length - at - lengthSize;
+  if (left < 0) {
     throw new InvalidDataError(
-      `Cannot split NAL units: their number is over ${MAX_NAL_UNITS}`,
+      `Cannot split NAL units: the length at offset ${at} is cut off after ` +
+        `${left + lengthSize} bytes`,
     );
   }
+  let length = 0;
+  for (let index = 0; index < lengthSize; index++) {
+    length = length * 256 + (data[at + index] ?? 0);
+  }
+  if (length > left) {
+    throw new InvalidDataError(
+      `Cannot split NAL units: the length at offset ${at} is ${length}, ${left} bytes remain`,
+    );
+  }
+  return length;
+}
+
+function push(nalus: Uint8Array[], nalu: Uint8Array): void {
+  checkCount(nalus.length + 1);
   nalus.push(nalu);
+}
+
+function checkCount(count: number): void {
+  if (count <= MAX_NAL_UNITS) return;
+  throw new InvalidDataError(`Cannot split NAL units: their number is over ${MAX_NAL_UNITS}`);
 }
 
 /** Where the first start code begins: behind zero bytes only. */

@@ -3,8 +3,9 @@
  * tags. What is inside the tags is in `flv_video.ts`, `flv_audio.ts` and `amf.ts`.
  */
 
-import { concat } from "../bytes.ts";
+import { writeU24 } from "../bytes.ts";
 import { InvalidDataError } from "../errors.ts";
+import { Slab } from "../slab.ts";
 
 /** Tag type of audio data (E.4.1). */
 export const TAG_AUDIO = 8;
@@ -56,13 +57,13 @@ export interface FlvHeaderOptions {
 /**
  * Takes FLV apart, in pieces of any size.
  *
- * Bodies are views where a tag lies inside one chunk that fills most of its buffer, otherwise
- * copies, so that a kept frame does not keep a mostly empty read buffer with it. Chunks must not be
- * written to afterwards.
+ * Bodies are views of chunks or copies, whichever keeps less memory where they are kept
+ * ({@linkcode Slab.keep}): chunks must not be written to afterwards.
  */
 export class FlvDemuxer {
   /** Header bytes that did not arrive in one piece. */
   readonly #lead = new Uint8Array(LEAD_BYTES);
+  readonly #slab = new Slab();
   #leadLength = 0;
   #header: FlvHeaderOptions | undefined;
   /** Bytes of an overlong file header still to pass over. */
@@ -181,8 +182,8 @@ export class FlvDemuxer {
     const received = this.#bodyReceived;
     const end = Math.min(chunk.length, offset + length - received);
     const complete = end - offset === length - received;
-    if (received === 0 && complete) return share(chunk, offset, end);
-    const kept = this.#body ?? new Uint8Array(Math.min(length, FIRST_ALLOCATION_BYTES));
+    if (received === 0 && complete) return this.#slab.keep(chunk, offset, end);
+    const kept = this.#body ?? this.#slab.take(Math.min(length, FIRST_ALLOCATION_BYTES));
     const needed = received + end - offset;
     const body = needed <= kept.length ? kept : grow(kept, needed, length);
     body.set(chunk.subarray(offset, end), received);
@@ -219,65 +220,63 @@ export function flvHeader(options: FlvHeaderOptions): Uint8Array {
 }
 
 /**
- * A whole FLV tag (E.4.1) with `parts`, one after the other, as its body, and the PreviousTagSize
- * after it.
- *
- * @param timestampMs Taken modulo 2³², as the wire has it.
- * @throws {RangeError} If the body is longer than {@linkcode MAX_TAG_BYTES}.
+ * A whole FLV tag (E.4.1) and the PreviousTagSize after it, which are written where they are needed.
  */
+export class FlvTagBytes {
+  /** How many bytes they are. */
+  readonly length: number;
+  readonly #type: FlvTagType;
+  readonly #timestampMs: number;
+  readonly #parts: readonly Uint8Array[];
+
+  /**
+   * A tag with `parts`, one after the other, as its body.
+   *
+   * @param timestampMs Taken modulo 2³², as the wire has it.
+   * @throws {RangeError} If the body is longer than {@linkcode MAX_TAG_BYTES}.
+   */
+  constructor(type: FlvTagType, timestampMs: number, parts: readonly Uint8Array[]) {
+    let length = 0;
+    for (const part of parts) length += part.length;
+    if (length > MAX_TAG_BYTES) {
+      throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
+    }
+    this.length = TAG_HEADER_BYTES + length + PREVIOUS_TAG_SIZE_BYTES;
+    this.#type = type;
+    this.#timestampMs = timestampMs;
+    this.#parts = parts;
+  }
+
+  /** Writes them to `target` from `at` on. */
+  copyTo(target: Uint8Array, at: number): void {
+    const ms = this.#timestampMs;
+    const size = this.length - PREVIOUS_TAG_SIZE_BYTES;
+    target[at] = this.#type;
+    writeU24(target, at + 1, size - TAG_HEADER_BYTES);
+    writeU24(target, at + 4, ms);
+    target[at + 7] = ms >>> 24;
+    // The stream id, always 0.
+    writeU24(target, at + 8, 0);
+    let end = at + TAG_HEADER_BYTES;
+    for (const part of this.#parts) {
+      target.set(part, end);
+      end += part.length;
+    }
+    target[end] = size >>> 24;
+    writeU24(target, end + 1, size);
+  }
+}
+
+/** {@linkcode FlvTagBytes} as bytes. */
 export function flvTag(
   type: FlvTagType,
   timestampMs: number,
   parts: readonly Uint8Array[],
 ): Uint8Array<ArrayBuffer> {
-  return concat(flvTagParts(type, timestampMs, parts));
-}
-
-/**
- * {@linkcode flvTag} in parts, of which the last of `parts` is one: it is not copied, as it is mostly
- * a frame. Those before it are short.
- */
-export function flvTagParts(
-  type: FlvTagType,
-  timestampMs: number,
-  parts: readonly Uint8Array[],
-): Uint8Array[] {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  if (length > MAX_TAG_BYTES) {
-    throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
-  }
-  const last = parts.at(-1) ?? NOTHING;
-  const head = new Uint8Array(TAG_HEADER_BYTES + length - last.length);
-  head[0] = type;
-  head[1] = length >>> 16;
-  head[2] = length >>> 8;
-  head[3] = length;
-  head[4] = timestampMs >>> 16;
-  head[5] = timestampMs >>> 8;
-  head[6] = timestampMs;
-  head[7] = timestampMs >>> 24;
-  let at = TAG_HEADER_BYTES;
-  for (const part of parts.slice(0, -1)) {
-    head.set(part, at);
-    at += part.length;
-  }
-  const size = TAG_HEADER_BYTES + length;
-  const previousTagSize = new Uint8Array(PREVIOUS_TAG_SIZE_BYTES);
-  previousTagSize[0] = size >>> 24;
-  previousTagSize[1] = size >>> 16;
-  previousTagSize[2] = size >>> 8;
-  previousTagSize[3] = size;
-  return [head, last, previousTagSize];
-}
-
-const NOTHING = new Uint8Array();
-
-/** A view of `chunk`, or a copy where the view would keep a mostly empty buffer alive. */
-function share(chunk: Uint8Array, start: number, end: number): Uint8Array {
-  return chunk.length * 2 < chunk.buffer.byteLength
-    ? chunk.slice(start, end)
-    : chunk.subarray(start, end);
+  const tag = new FlvTagBytes(type, timestampMs, parts);
+  const bytes = new Uint8Array(tag.length);
+  tag.copyTo(bytes, 0);
+  return bytes;
 }
 
 /** A larger copy of `bytes`, of at least `needed` and at most `limit` bytes. */

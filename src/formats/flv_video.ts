@@ -113,7 +113,7 @@ export function videoFramePrefix(fourcc: string, options: VideoFrameOptions): Ui
     throw new RangeError(`Cannot write video frame: its composition time offset is ${ctsMs} ms`);
   }
   const frameType = (key ? FRAME_KEY : FRAME_INTER) << 4;
-  const codecId = classicCodecId(fourcc);
+  const codecId = CLASSIC_CODEC_IDS.get(fourcc);
   if (codecId === CODEC_AVC) {
     const prefix = new Uint8Array(5);
     prefix[0] = frameType | CODEC_AVC;
@@ -279,10 +279,7 @@ function isKey(frameType: number): boolean {
   return frameType === FRAME_KEY || frameType === FRAME_GENERATED_KEY;
 }
 
-/** The codec id that we write for `fourcc`, if it has one of the specification. */
-function classicCodecId(fourcc: string): number | undefined {
-  for (const [codecId, name] of CLASSIC_FOURCCS) {
-    if (name === fourcc && codecId <= CODEC_AVC) return codecId;
-  }
-  return undefined;
-}
+/** The codec ids that we write: those of the specification. */
+const CLASSIC_CODEC_IDS: ReadonlyMap<string, number> = new Map(
+  [...CLASSIC_FOURCCS].filter(([id]) => id <= CODEC_AVC).map(([id, fourcc]) => [fourcc, id]),
+);

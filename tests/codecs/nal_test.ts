@@ -2,6 +2,7 @@ import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { concat } from "../../src/bytes.ts";
 import {
+  countLengthPrefixed,
   joinAnnexB,
   joinLengthPrefixed,
   MAX_NAL_UNITS,
@@ -78,7 +79,9 @@ Deno.test("splitAnnexB() finds units behind start codes of both lengths and any 
 Deno.test("splitLengthPrefixed() gives back what joinLengthPrefixed() joined", () => {
   fc.assert(
     fc.property(accessUnit, (nalus) => {
-      assertEquals(splitLengthPrefixed(joinLengthPrefixed(nalus)), nalus);
+      const data = joinLengthPrefixed(nalus);
+      assertEquals(splitLengthPrefixed(data), nalus);
+      assertEquals(countLengthPrefixed(data), nalus.length);
     }),
     options,
   );
@@ -96,6 +99,7 @@ for (const { size, data, nalus } of prefixed) {
   Deno.test(`splitLengthPrefixed() reads ${nalus.length} lengths of ${size} bytes`, () => {
     const split = splitLengthPrefixed(Uint8Array.from(data), size);
     assertEquals(split.map((unit) => Array.from(unit)), nalus.map((unit) => Array.from(unit)));
+    assertEquals(countLengthPrefixed(Uint8Array.from(data), size), nalus.length);
   });
 }
 
@@ -108,13 +112,19 @@ Deno.test("splitLengthPrefixed() reads lengths over 255 and 65 535", () => {
 
 Deno.test("splitLengthPrefixed() throws when a length goes past the end", () => {
   for (const data of [[0, 0, 0, 1], [0, 0, 0, 3, 1, 2], [0xff, 0xff, 0xff, 0xff, 1], [0, 0, 0]]) {
-    assertThrows(() => splitLengthPrefixed(Uint8Array.from(data)), InvalidDataError, "length");
+    for (const read of [splitLengthPrefixed, countLengthPrefixed]) {
+      assertThrows(() => read(Uint8Array.from(data)), InvalidDataError, "length");
+    }
   }
 });
 
 Deno.test("splitLengthPrefixed() throws when the length size is not 1 to 4", () => {
   for (const size of [0, 5, -1, NaN]) {
-    assertThrows(() => splitLengthPrefixed(Uint8Array.of(0, 0), size), RangeError);
+    for (const read of [splitLengthPrefixed, countLengthPrefixed]) {
+      for (const data of [[], [0, 0]]) {
+        assertThrows(() => read(Uint8Array.from(data), size), RangeError, `${size}`);
+      }
+    }
   }
 });
 
@@ -122,9 +132,12 @@ Deno.test("splitAnnexB() and splitLengthPrefixed() throw when there are too many
   const nalus = Array.from({ length: MAX_NAL_UNITS }, () => Uint8Array.of(1));
   assertEquals(splitAnnexB(joinAnnexB(nalus)).length, MAX_NAL_UNITS);
   assertEquals(splitLengthPrefixed(joinLengthPrefixed(nalus)).length, MAX_NAL_UNITS);
+  assertEquals(countLengthPrefixed(joinLengthPrefixed(nalus)), MAX_NAL_UNITS);
   nalus.push(Uint8Array.of(1));
   assertThrows(() => splitAnnexB(joinAnnexB(nalus)), InvalidDataError, "over");
-  assertThrows(() => splitLengthPrefixed(joinLengthPrefixed(nalus)), InvalidDataError, "over");
+  for (const read of [splitLengthPrefixed, countLengthPrefixed]) {
+    assertThrows(() => read(joinLengthPrefixed(nalus)), InvalidDataError, "over");
+  }
 });
 
 const escapes = [

@@ -84,17 +84,22 @@ Deno.test("FlvDemuxer.push() gives a tag as soon as its body is whole", () => {
   assertEquals(tag, tags[0]);
 });
 
-Deno.test("FlvDemuxer.push() gives views on a chunk that fills its buffer", () => {
-  const found = demux(file);
-  for (const { body } of found) assertStrictEquals(body.buffer, file.buffer);
+Deno.test("FlvDemuxer.push() gives views on a large chunk that fills its buffer", () => {
+  const large = flvTag(TAG_VIDEO, 40, [new Uint8Array(20_000)]);
+  const chunk = concat([file, large]);
+  const found = demux(chunk);
+  assertEquals(found.slice(0, -1), tags);
+  for (const { body } of found) assertStrictEquals(body.buffer, chunk.buffer);
 });
 
-Deno.test("FlvDemuxer.push() gives copies when a chunk leaves most of its buffer empty", () => {
-  const buffer = new Uint8Array(file.length * 3);
+Deno.test("FlvDemuxer.push() gives copies when a chunk is small or leaves most of its buffer empty", () => {
+  const buffer = new Uint8Array(40_000);
   buffer.set(file);
-  const found = demux(buffer.subarray(0, file.length));
-  assertEquals(found, tags);
-  for (const { body } of found) assertEquals(body.buffer.byteLength, body.length);
+  for (const chunk of [file, buffer.subarray(0, file.length)]) {
+    const found = demux(chunk);
+    assertEquals(found, tags);
+    for (const { body } of found) assertEquals(body.buffer.byteLength, 1024);
+  }
 });
 
 Deno.test("FlvDemuxer.push() grows a large body as it arrives, and copies no more than it says", () => {

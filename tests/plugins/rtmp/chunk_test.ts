@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertLess, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertNotStrictEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { memoryUsage } from "node:process";
 import fc from "fast-check";
 import { ByteWriter, concat } from "../../../src/bytes.ts";
@@ -313,15 +320,27 @@ Deno.test("ChunkReader.push() gives a message as soon as its last byte is there"
   assertEquals(reader.push(bytes.slice(-1)).length, 1);
 });
 
-Deno.test("ChunkReader.push() gives views where a message is one chunk of one piece", () => {
-  const bytes = concat([write(message({ payload: abc })), write(message({ payload: abc }))]);
-  const found = read(bytes);
+Deno.test("ChunkReader.push() gives views where messages fill a large piece", () => {
+  const payloads = [bytesOf(20_000), abc];
+  const bytes = concat(payloads.map((payload) => write(message({ payload }), 32_000)));
+  const reader = new ChunkReader();
+  reader.push(hex("02 000000 000004 01 00000000 00007d00"));
+  const found = reader.push(bytes);
+  assertEquals(found.map(({ payload }) => payload), payloads);
   for (const { payload } of found) assertStrictEquals(payload.buffer, bytes.buffer);
-  const buffer = new Uint8Array(1_000);
+});
+
+Deno.test("ChunkReader.push() gives copies that share a buffer where a piece is small or mostly empty", () => {
+  const bytes = concat([write(message({ payload: abc })), write(message({ payload: abc }))]);
+  const buffer = new Uint8Array(40_000);
   buffer.set(bytes);
-  const [copied] = read(buffer.subarray(0, bytes.length));
-  assertEquals(copied?.payload, abc);
-  assertEquals(copied?.payload.buffer.byteLength, abc.length);
+  for (const piece of [bytes, buffer.subarray(0, bytes.length)]) {
+    const [first, second] = read(piece);
+    assertEquals([first?.payload, second?.payload], [abc, abc]);
+    assertNotStrictEquals(first?.payload.buffer, piece.buffer);
+    assertStrictEquals(first?.payload.buffer, second?.payload.buffer);
+    assertEquals(first?.payload.buffer.byteLength, 1024);
+  }
 });
 
 Deno.test("ChunkReader.bytesReceived counts everything, whole or not", () => {
