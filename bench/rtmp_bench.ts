@@ -1,6 +1,7 @@
 /** RTMP chunk streams: two seconds of messages taken apart, and one message put together. */
 
-import { ChunkReader, writeMessage } from "../plugins/rtmp/chunk.ts";
+import { ChunkReader } from "../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../plugins/rtmp/chunk_writer.ts";
 import {
   CONTROL_CHUNK_STREAM,
   MessageType,

@@ -1,7 +1,8 @@
 /** A client of RTMP servers for the load in Deno. */
 
 import { TAG_AUDIO, TAG_VIDEO } from "../../src/formats/flv.ts";
-import { ChunkReader, writeMessage } from "../../plugins/rtmp/chunk.ts";
+import { ChunkReader } from "../../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../../plugins/rtmp/chunk_writer.ts";
 import {
   commandMessage,
   controlMessage,

@@ -8,7 +8,7 @@ import {
   flvTimestamp,
 } from "../../src/flv.ts";
 import type { FormatFactory } from "../../src/mux.ts";
-import { ChunkedMessage, writeMessage } from "./chunk.ts";
+import { ChunkedMessage, writeMessage } from "./chunk_writer.ts";
 import { MessageType, type OutgoingMessage } from "./message.ts";
 
 /** The chunk stream that data messages go out on. */

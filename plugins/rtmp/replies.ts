@@ -2,7 +2,8 @@
 
 import { type AmfInput, encodeAmf0 } from "../../src/formats/amf.ts";
 import type { Connection } from "../connection.ts";
-import { DEFAULT_CHUNK_SIZE, writeMessage } from "./chunk.ts";
+import { DEFAULT_CHUNK_SIZE } from "./chunk.ts";
+import { writeMessage } from "./chunk_writer.ts";
 import { commandMessage, controlMessage, statusMessage } from "./command.ts";
 import { DATA_CHUNK_STREAM } from "./format.ts";
 import { MessageType, type OutgoingMessage } from "./message.ts";

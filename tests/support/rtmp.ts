@@ -1,7 +1,8 @@
 /** An RTMP server on a free loopback port for tests, and a client that does what a test says. */
 
 import rtmp from "../../plugins/rtmp/mod.ts";
-import { ChunkReader, writeMessage } from "../../plugins/rtmp/chunk.ts";
+import { ChunkReader } from "../../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../../plugins/rtmp/chunk_writer.ts";
 import {
   commandMessage,
   controlMessage,

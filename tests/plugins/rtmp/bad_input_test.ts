@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
-import { writeMessage } from "../../../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../../../plugins/rtmp/chunk_writer.ts";
 import { commandMessage, controlMessage, UserControlEvent } from "../../../plugins/rtmp/command.ts";
 import { MessageType } from "../../../plugins/rtmp/message.ts";
 import { concat } from "../../../src/bytes.ts";

@@ -15,8 +15,8 @@ import {
   MAX_CHUNK_SIZE,
   MAX_CHUNK_STREAMS,
   MAX_MESSAGE_BYTES,
-  writeMessage,
 } from "../../../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../../../plugins/rtmp/chunk_writer.ts";
 import { MessageType, type RtmpMessage } from "../../../plugins/rtmp/message.ts";
 
 const seed = 20_245;

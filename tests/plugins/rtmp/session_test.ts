@@ -2,7 +2,7 @@ import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/
 import { delay } from "@std/async/delay";
 import { createHmac } from "node:crypto";
 import { controlMessage, parseControl, UserControlEvent } from "../../../plugins/rtmp/command.ts";
-import { writeMessage } from "../../../plugins/rtmp/chunk.ts";
+import { writeMessage } from "../../../plugins/rtmp/chunk_writer.ts";
 import { HANDSHAKE_BYTES } from "../../../plugins/rtmp/handshake.ts";
 import { MessageType } from "../../../plugins/rtmp/message.ts";
 import { concat } from "../../../src/bytes.ts";
