@@ -6,7 +6,7 @@ import { type HttpEnv, httpService } from "../http/service.ts";
 import { type Container, FLV, MP4, openView, type PlayOptions, playSchema } from "../play.ts";
 import { streamRoute } from "../stream_request.ts";
 import { messageFormat } from "./messages.ts";
-import { playback } from "./playback.ts";
+import { latePlayback, playback } from "./playback.ts";
 
 /**
  * The ws plugin plays streams over WebSockets: as FLV at `/{path}.flv`, for players such as those of
@@ -17,7 +17,8 @@ import { playback } from "./playback.ts";
  * the codecs or their configurations change: the next binary message is the initialization segment of
  * that type. The server closes with 1000 at the end of the stream, with 1008 where the
  * viewer is put out, with 1001 where it stops itself. What cannot be played is refused by an HTTP
- * status, as without a WebSocket.
+ * status, as without a WebSocket, and by 4000 and that status, such as 4404, where the stream was
+ * waited for.
  *
  * Arguments of the address go to the guards. Those that it understands itself are `flush` (ms) and
  * `audio=0` or `video=0`, which leave a kind of track out.
@@ -32,9 +33,11 @@ const plugin: Plugin<PlayOptions> = definePlugin({
     const watch = async (c: Context<HttpEnv>, type: string, container: Container) => {
       const { upgrade } = c.env;
       if (upgrade === undefined) return c.notFound();
-      const view = await openView(c, context, { type, container, options });
+      const opening = openView(c, context, { type, container, options });
+      const view = await soon(opening);
       if (view instanceof Response) return view;
-      return upgrade(playback({ view, log: context.log }));
+      const { log } = context;
+      return upgrade(view ? playback({ view, log }) : latePlayback(opening, log));
     };
     const flv: Container = { ...FLV, format: messageFormat(FLV.format) };
     const mp4: Container = {
@@ -56,3 +59,17 @@ const plugin: Plugin<PlayOptions> = definePlugin({
 });
 
 export default plugin;
+
+/**
+ * How long a handshake waits for its stream, in ms. Browsers open one WebSocket to a server after
+ * the other (RFC 6455 4.1): one that waited longer would keep all others from theirs.
+ */
+const HANDSHAKE_MS = 250;
+
+/** What `opening` gives, if it does so in the time that a handshake may take. */
+function soon<T>(opening: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(undefined), HANDSHAKE_MS);
+    opening.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -16,6 +16,9 @@ export interface PlaybackInit {
 /** Longest message of a viewer in bytes, who has nothing to say: it is passed over. */
 const MAX_MESSAGE_BYTES = 4096;
 
+/** With an HTTP status added, the close code of what is refused (RFC 6455 7.4.2). */
+const REFUSED = 4000;
+
 /** The handlers of a WebSocket that plays `view` from when it is open. */
 export function playback(init: PlaybackInit): WebSocketHandlers {
   const { subscriber, body } = init.view;
@@ -26,6 +29,31 @@ export function playback(init: PlaybackInit): WebSocketHandlers {
     },
     // What is left of the handshake or the socket is no more of the subscriber's.
     close: () => subscriber.close(),
+  };
+}
+
+/** The handlers of a WebSocket that is open before it is clear what it plays. */
+export function latePlayback(opening: Promise<View | Response>, log: Logger): WebSocketHandlers {
+  let playing: WebSocketHandlers | undefined;
+  const begin = async (socket: WebSocketConnection) => {
+    const view = await opening;
+    if (view instanceof Response) {
+      const { error } = await view.json();
+      return socket.close(REFUSED + view.status, error);
+    }
+    playing = playback({ view, log });
+    playing.open(socket);
+  };
+  return {
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+    open(socket) {
+      begin(socket).catch((error) => {
+        log.error("a stream cannot be played: {error}", { error });
+        socket.close(1011, "The server failed");
+      });
+    },
+    // While the stream is waited for, the viewer ends with its request.
+    close: () => playing?.close?.(),
   };
 }
 

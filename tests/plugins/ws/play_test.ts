@@ -199,6 +199,26 @@ Deno.test("a WebSocket that cannot be served is refused before it is open", asyn
   assertEquals(engine.subscribers.size, 0);
 });
 
+Deno.test("a WebSocket opens before its stream is there, as a browser opens no other meanwhile", async () => {
+  await using server = await start({}, { engine: { OnDemandPublishTimeout: 30 } });
+  using viewer = await RawWebSocket.open(server.port, "/live/a.flv");
+  assertEquals(subscribers(server), 0);
+  const publisher = await publish(server, "live/a");
+  push(publisher, 0, true);
+  await eventually("the viewer plays", () => subscribers(server) === 1);
+  publisher.close();
+  const { messages, code } = await readAll(viewer);
+  assertEquals([messages.length > 1, code], [true, 1000]);
+});
+
+Deno.test("an open WebSocket is closed with the status of a refusal that comes late", async () => {
+  await using server = await start({}, { engine: { OnDemandPublishTimeout: 0.4 } });
+  using viewer = await RawWebSocket.open(server.port, "/live/a.mp4");
+  const { messages, code, reason } = await readAll(viewer);
+  assertEquals([messages, code], [[], 4404]);
+  assertMatch(reason, /live\/a: no publisher/);
+});
+
 Deno.test("the addresses of WebSockets are other plugins' without one", async () => {
   await using server = await start();
   push(await publish(server, "live/a"), 0, true);
