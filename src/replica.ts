@@ -8,13 +8,11 @@ import type { Stream } from "./stream.ts";
 import type { Subscriber } from "./subscriber.ts";
 import type { Track } from "./track.ts";
 
-/** Frames on their way that are not acknowledged, after which a feed waits: some seconds of a stream. */
-const MAX_UNACKNOWLEDGED = 512;
-/** Frames after which the receiver acknowledges. */
-const ACKNOWLEDGE_EVERY = 32;
+/** What is gathered while the other isolate is busy, after which a feed waits: seconds of a stream. */
+const MAX_GATHERED = 256;
 
 /** A frame on its way; times in µs. */
-interface FrameMessage {
+interface FrameItem {
   readonly type: "frame";
   readonly kind: "video" | "audio";
   readonly track: string;
@@ -26,14 +24,16 @@ interface FrameMessage {
   readonly data: Uint8Array;
 }
 
-/** What goes to the isolate that repeats a stream. */
-type FeedMessage =
+/** What goes to the isolate that repeats a stream, as much at a time as there is. */
+type FeedMessage = readonly FeedItem[];
+
+type FeedItem =
   | {
     readonly type: "config";
     readonly track: string;
     readonly config: VideoConfig | AudioConfig;
   }
-  | FrameMessage
+  | FrameItem
   | {
     readonly type: "value";
     readonly track: string;
@@ -43,14 +43,16 @@ type FeedMessage =
   | { readonly type: "complete" }
   | { readonly type: "end"; readonly end: End };
 
-/** What comes back: that frames have been taken, or that no more are wanted. */
-type FeedReply =
-  | { readonly type: "taken"; readonly frames: number }
-  | { readonly type: "stop" };
+/** What comes back: that a message has been taken, or that no more are wanted. */
+type FeedReply = { readonly type: "taken" | "stop" };
 
 /**
  * Reads a stream for another isolate, as one of its subscribers: from the newest keyframe on, and
  * on from the next one where the other isolate takes too long.
+ *
+ * One message is on its way at a time; what comes meanwhile makes the next one. So an isolate that
+ * is busy gets more at once, and writes it to its viewers at once, as it does with what has gathered
+ * in a socket.
  */
 export class Feed {
   readonly #subscriber: Subscriber;
@@ -62,8 +64,11 @@ export class Feed {
   readonly #sending = new Set<Promise<void>>();
   /** Settles when nothing more is sent. */
   readonly closed: Promise<void>;
-  #unacknowledged = 0;
-  #onCredit: (() => void)[] = [];
+  #gathered: FeedItem[] = [];
+  #transfers: ArrayBuffer[] = [];
+  /** Whether a message is on its way. */
+  #sent = false;
+  #onRoom: (() => void)[] = [];
 
   /** Sends what `subscriber` reads to `port`, or only what is of the publisher of now. */
   constructor(subscriber: Subscriber, port: MessagePort, fresh: boolean) {
@@ -107,7 +112,8 @@ export class Feed {
   async #finish(): Promise<void> {
     const end = await this.#subscriber.closed;
     await Promise.all(this.#sending);
-    this.#post({ type: "end", end });
+    this.#gathered.push({ type: "end", end });
+    this.#flush();
     this.#port.close();
   }
 
@@ -118,8 +124,8 @@ export class Feed {
     const { signal } = this.#subscriber;
     try {
       for await (const frame of frames) {
-        while (this.#unacknowledged >= MAX_UNACKNOWLEDGED && !signal.aborted) {
-          await new Promise<void>((resolve) => this.#onCredit.push(resolve));
+        while (this.#gathered.length >= MAX_GATHERED && !signal.aborted) {
+          await new Promise<void>((resolve) => this.#onRoom.push(resolve));
         }
         if (signal.aborted) return;
         if (frame.dts <= this.#afterUs) continue;
@@ -154,7 +160,8 @@ export class Feed {
     const known = this.#knows(track, config);
     // Others read it here. Not by slice(), with which a Buffer of Node shares its bytes.
     const data = new Uint8Array(shared);
-    const message: FeedMessage = {
+    this.#transfers.push(data.buffer);
+    this.#post({
       type: "frame",
       kind,
       track,
@@ -163,42 +170,52 @@ export class Feed {
       cts: pts - dts,
       key,
       data,
-    };
-    this.#port.postMessage(message, [data.buffer]);
-    this.#unacknowledged++;
+    });
   }
 
   #sendValue({ dts, value }: DataUnit, track: string): void {
+    let copy: unknown;
     try {
-      this.#post({ type: "value", track, dts, value });
+      copy = structuredClone(value);
     } catch {
       // It cannot be copied, so it is only where it was made.
       return;
     }
-    this.#unacknowledged++;
+    this.#post({ type: "value", track, dts, value: copy });
   }
 
-  #post(message: FeedMessage): void {
-    this.#port.postMessage(message);
+  #post(item: FeedItem): void {
+    this.#gathered.push(item);
+    if (!this.#sent) this.#flush();
   }
 
-  #onReply(reply: FeedReply): void {
-    if (reply.type === "stop") return this.close();
-    this.#unacknowledged -= reply.frames;
+  #flush(): void {
+    if (this.#gathered.length === 0) return;
+    const message: FeedMessage = this.#gathered;
+    this.#port.postMessage(message, this.#transfers);
+    this.#gathered = [];
+    this.#transfers = [];
+    this.#sent = true;
+  }
+
+  #onReply({ type }: FeedReply): void {
+    if (type === "stop") return this.close();
+    this.#sent = false;
+    this.#flush();
     this.#wake();
   }
 
   #wake(): void {
-    const waiting = this.#onCredit;
-    this.#onCredit = [];
-    for (const onCredit of waiting) onCredit();
+    const waiting = this.#onRoom;
+    this.#onRoom = [];
+    for (const onRoom of waiting) onRoom();
   }
 }
 
 /** Says through `port` that nothing will come: another isolate has the stream now, if any has. */
 export function endFeed(port: MessagePort): void {
   const end: End = { code: "replaced", detail: "it is not published there any more" };
-  const message: FeedMessage = { type: "end", end };
+  const message: FeedMessage = [{ type: "end", end }];
   port.postMessage(message);
   port.close();
 }
@@ -214,7 +231,6 @@ export function refuseFeed(port: MessagePort): void {
 export class Replica {
   readonly #publisher: Publisher;
   readonly #port: MessagePort;
-  #taken = 0;
 
   /** Writes what comes from `port`, until that or `publisher` ends. */
   constructor(publisher: Publisher, port: MessagePort) {
@@ -235,28 +251,28 @@ export class Replica {
   }
 
   #take(message: FeedMessage): void {
-    const publisher = this.#publisher;
-    if (publisher.end !== undefined) return;
-    switch (message.type) {
-      case "frame":
-        this.#takeFrame(message);
-        break;
-      case "value":
-        publisher.addDataTrack(message.track).push(message.dts, message.value);
-        break;
-      case "config":
-        this.#configure(message.track, message.config);
-        return;
-      case "complete":
-        publisher.completeTracks();
-        return;
-      case "end":
-        return this.#onEnd(message.end);
+    for (const item of message) {
+      if (!this.live) return;
+      this.#takeItem(item);
     }
-    if (++this.#taken < ACKNOWLEDGE_EVERY) return;
-    const reply: FeedReply = { type: "taken", frames: this.#taken };
-    this.#taken = 0;
-    this.#port.postMessage(reply);
+    const reply: FeedReply = { type: "taken" };
+    if (this.live) this.#port.postMessage(reply);
+  }
+
+  #takeItem(item: FeedItem): void {
+    const publisher = this.#publisher;
+    switch (item.type) {
+      case "frame":
+        return this.#takeFrame(item);
+      case "value":
+        return publisher.addDataTrack(item.track).push(item.dts, item.value);
+      case "config":
+        return this.#configure(item.track, item.config);
+      case "complete":
+        return publisher.completeTracks();
+      case "end":
+        return this.#onEnd(item.end);
+    }
   }
 
   #onEnd({ code, detail }: End): void {
@@ -270,7 +286,7 @@ export class Replica {
     else this.#publisher.addAudioTrack(track).configure(config);
   }
 
-  #takeFrame({ kind, track, config, dts: dtsUs, cts: ctsUs, key, data }: FrameMessage): void {
+  #takeFrame({ kind, track, config, dts: dtsUs, cts: ctsUs, key, data }: FrameItem): void {
     if (config !== undefined) this.#configure(track, config);
     const unit = { dtsUs, ctsUs, key, data };
     if (kind === "video") this.#publisher.addVideoTrack(track).push(unit);

@@ -46,7 +46,10 @@ class MemberRig implements AsyncDisposable {
   } {
     const { port1: port, port2: far } = new MessageChannel();
     const heard: { type: string }[] = [];
-    far.onmessage = ({ data }) => heard.push(data);
+    far.onmessage = ({ data }) => {
+      heard.push(...[data].flat());
+      far.postMessage({ type: "taken" });
+    };
     this.#ports.push(far);
     return { port, heard, far };
   }
@@ -209,7 +212,10 @@ Deno.test("Feed sends nothing of publishers before when only the one of now is w
     if (!live) publisher.lose("its cable was cut, too");
     const { port1, port2 } = new MessageChannel();
     const dts: number[] = [];
-    port2.onmessage = ({ data }) => data.type === "frame" && dts.push(data.dts);
+    port2.onmessage = ({ data }) => {
+      for (const item of data) if (item.type === "frame") dts.push(item.dts);
+      port2.postMessage({ type: "taken" });
+    };
     const subscriber = await engine.subscribe(path, TEST);
     new Feed(subscriber, port1, true);
     await settle();

@@ -240,7 +240,7 @@ Deno.test("Replica waits for the news of the hub when its stream goes elsewhere"
   const { port1, port2 } = new MessageChannel();
   new Replica(publisher, port1);
   const subscriber = await subscribed;
-  port2.postMessage({ type: "end", end: { code: "replaced", detail: "replaced by another" } });
+  port2.postMessage([{ type: "end", end: { code: "replaced", detail: "replaced by another" } }]);
   await settle();
   assertEquals([subscriber.end, subscriber.stream.state], [undefined, "waiting"]);
   const successor = engine.repeat("live/a", TEST);
@@ -248,7 +248,7 @@ Deno.test("Replica waits for the news of the hub when its stream goes elsewhere"
   port2.close();
   const next = new MessageChannel();
   new Replica(successor, next.port1);
-  next.port2.postMessage({ type: "end", end: { code: "kicked", detail: "kicked" } });
+  next.port2.postMessage([{ type: "end", end: { code: "kicked", detail: "kicked" } }]);
   await settle();
   assertEquals(subscriber.end, { code: "kicked", detail: "kicked" });
   next.port2.close();
