@@ -4,9 +4,20 @@ import type { Context } from "hono";
 import type { HttpEnv } from "../http/service.ts";
 import type { Asset } from "./assets.ts";
 
+/** How a file is sent. */
+export interface SendOptions {
+  readonly status?: 200 | 404;
+  /** Whether its address has always this file, so that clients need not ask again. */
+  readonly isFixed?: boolean;
+}
+
 /** Sends `asset`, unless the client has it. */
-export function sendAsset(c: Context<HttpEnv>, asset: Asset, status: 200 | 404): Response {
-  c.header("Cache-Control", "no-cache");
+export function sendAsset(
+  c: Context<HttpEnv>,
+  asset: Asset,
+  { status = 200, isFixed = false }: SendOptions = {},
+): Response {
+  c.header("Cache-Control", isFixed ? "public, max-age=31536000, immutable" : "no-cache");
   c.header("ETag", asset.etag);
   c.header("Vary", "Accept-Encoding", { append: true });
   // A 404 is not what the client has, whatever its body.

@@ -6,7 +6,7 @@ import { definePlugin, type Plugin } from "../../src/plugin.ts";
 import { parseTarget } from "../../src/path.ts";
 import { type HttpEnv, httpService } from "../http/service.ts";
 import { Assets, INDEX } from "./assets.ts";
-import { sendAsset } from "./answer.ts";
+import { sendAsset, type SendOptions } from "./answer.ts";
 
 /**
  * The console plugin serves a page at `/` that shows what the server does, and the same page for one
@@ -24,10 +24,10 @@ const plugin: Plugin = definePlugin({
     const isThere = async (path: string) =>
       streams.has(path) || (await isolates.ask("console/has", path)).includes(true);
 
-    const send = async (c: Context<HttpEnv>, name: string, status: 200 | 404 = 200) => {
+    const send = async (c: Context<HttpEnv>, name: string, options?: SendOptions) => {
       const asset = await assets.get(name);
       if (asset === undefined) return c.json({ error: `The console has no ${name}` }, 404);
-      return sendAsset(c, asset, status);
+      return sendAsset(c, asset, options);
     };
 
     const app = new Hono<HttpEnv>();
@@ -36,10 +36,18 @@ const plugin: Plugin = definePlugin({
     app.get("/watch/:path{.+}", SECURE, async (c) => {
       const path = watchedPath(c);
       if (path === undefined) return c.json({ error: `${c.req.path} names no stream` }, 400);
-      return await send(c, INDEX, await isThere(path) ? 200 : 404);
+      const library = LIBRARIES.get(c.req.query("player") ?? "");
+      if (library !== undefined) {
+        c.header("Link", `</console/${await assets.version()}/${library.name}>; ${library.how}`);
+      }
+      return await send(c, INDEX, { status: await isThere(path) ? 200 : 404 });
     });
     app.all("/watch/:path{.+}", notAllowed);
-    app.get("/console/:file{.+}", SECURE, (c) => send(c, c.req.param("file")));
+    app.get("/console/:file{.+}", SECURE, async (c) => {
+      const [, version, name = ""] = VERSIONED.exec(c.req.param("file")) ?? [];
+      const isFixed = version !== undefined && version === await assets.version();
+      return await send(c, name, { isFixed });
+    });
     app.all("/console/:file{.+}", notAllowed);
     const http = use(httpService);
     http.mount(app, signal);
@@ -48,6 +56,19 @@ const plugin: Plugin = definePlugin({
 });
 
 export default plugin;
+
+/** A file, below the version that the document asks for: pages of another version get this one's. */
+const VERSIONED = /^(?:([\w-]{16})\/)?(.*)$/s;
+
+const HLS = { name: "lib/hls.mjs", how: "rel=modulepreload" };
+const MPEGTS = { name: "lib/mpegts.js", how: "rel=preload; as=script" };
+/** What the page needs for what it is asked to play by; it is told so before it knows. */
+const LIBRARIES = new Map([
+  ["ll-hls", HLS],
+  ["hls", HLS],
+  ["ws-flv", MPEGTS],
+  ["http-flv", MPEGTS],
+]);
 
 /** What the page may load: nothing of other hosts, and no script or style within a page. */
 const SECURE = secureHeaders({

@@ -91,11 +91,8 @@ export class Dispatcher {
   }
 
   /** Answers a request. It does not throw. */
-  readonly fetch = async (request: Request, env: HttpEnv["Bindings"]): Promise<Response> => {
-    const response = await this.#root.fetch(request, env);
-    // Without a body Deno would say that there is one of 0 bytes.
-    return request.method === "HEAD" ? new Response(new ReadableStream(), response) : response;
-  };
+  readonly fetch = async (request: Request, env: HttpEnv["Bindings"]): Promise<Response> =>
+    await this.#root.fetch(request, env);
 
   #build(origins: readonly string[]): Hono<DispatchEnv> {
     const root = new Hono<DispatchEnv>().onError((error, c) => this.#fail(error, c));

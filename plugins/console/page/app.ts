@@ -17,6 +17,8 @@ interface View {
   readonly title: string;
   readonly node: HTMLElement;
   readonly events: readonly EventHandlers[];
+  /** Resolves when it has time for what the server tells. */
+  readonly ready: Promise<void>;
   focus(): void;
   stop(): void;
 }
@@ -78,6 +80,7 @@ class App {
   #show(): void {
     this.#view?.stop();
     this.#events?.stop();
+    this.#events = undefined;
     this.#sayLost(false);
     const route = routeOf(location.pathname);
     const view = route.view === "watch" ? new Watch(route.path) : new Overview();
@@ -86,9 +89,12 @@ class App {
     else this.#home.removeAttribute("aria-current");
     document.title = `${view.title} · ${NAME}`;
     this.#main.replaceChildren(view.node);
-    this.#events = new LiveEvents(route.view === "watch" ? route.path : undefined, {
-      access: (access) => this.#onAccess(access),
-      events: [...view.events, { server: (server) => this.#showServer(server) }],
+    view.ready.then(() => {
+      if (this.#view !== view) return;
+      this.#events = new LiveEvents(route.view === "watch" ? route.path : undefined, {
+        access: (access) => this.#onAccess(access),
+        events: [...view.events, { server: (server) => this.#showServer(server) }],
+      });
     });
   }
 

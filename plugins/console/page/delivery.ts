@@ -42,8 +42,8 @@ export interface Abilities {
   readonly mediaSource: boolean;
   /** Whether Media Source Extensions take that MIME type. */
   supportsType(type: string): boolean;
-  /** Whether it plays HLS without help. */
-  readonly nativeHls: boolean;
+  /** Whether it may play that MIME type without help. */
+  playsType(type: string): boolean;
 }
 
 /** What is to be played, as far as it is known. */
@@ -52,6 +52,7 @@ export interface Playable {
   readonly codecs: readonly string[];
 }
 
+const HLS_TYPE = "application/vnd.apple.mpegurl";
 /** What FLV carries that its player knows. */
 const FLV_CODECS = /^(avc|hvc|hev|av01|mp4a|opus|mp3)/i;
 
@@ -65,9 +66,9 @@ export function canPlay(id: Delivery, stream: Playable, abilities: Abilities): b
   const { codecs } = stream;
   switch (id) {
     case "http-mp4":
-      return true;
+      return abilities.playsType(mp4Type(codecs));
     case "native-hls":
-      return abilities.nativeHls;
+      return abilities.playsType(HLS_TYPE) && abilities.playsType(mp4Type(codecs));
     case "ws-flv":
     case "http-flv":
       return decodes(codecs, abilities) && codecs.every((codec) => FLV_CODECS.test(codec));
@@ -111,8 +112,12 @@ export function retryDelayMs(attempt: number): number {
 }
 
 function decodes(codecs: readonly string[], { mediaSource, supportsType }: Abilities): boolean {
-  return mediaSource &&
-    (codecs.length === 0 || supportsType(`video/mp4; codecs="${codecs.join(",")}"`));
+  return mediaSource && (codecs.length === 0 || supportsType(mp4Type(codecs)));
+}
+
+/** The MIME type of MP4 with `codecs`, as far as they are known. */
+export function mp4Type(codecs: readonly string[]): string {
+  return codecs.length === 0 ? "video/mp4" : `video/mp4; codecs="${codecs.join(",")}"`;
 }
 
 function delivery(

@@ -12,16 +12,8 @@ export async function loadHls(): Promise<typeof HlsType> {
   return hls;
 }
 
-/** What does not play waits for the picture, or for so long, so as not to hold that up. */
-const CALM_MS = 2000;
-const calm = new Promise<void>((resolve) => {
-  document.addEventListener("playing", () => resolve(), { capture: true, once: true });
-  setTimeout(resolve, CALM_MS);
-});
-
 /** uPlot with its style. */
 export async function loadPlot(): Promise<typeof UPlotType> {
-  await calm;
   loadStyle("uplot.css");
   const { default: plot }: { default: typeof UPlotType } = await import(library("uplot.mjs"));
   return plot;
@@ -29,7 +21,6 @@ export async function loadPlot(): Promise<typeof UPlotType> {
 
 /** The maker of QR codes. */
 export async function loadQr(): Promise<typeof generateQr> {
-  await calm;
   const { generate }: { generate: typeof generateQr } = await import(library("lean-qr.mjs"));
   return generate;
 }

@@ -2,7 +2,7 @@
 /** The newest warnings and errors of the log. */
 
 import type { LogInfo } from "../../http/service.ts";
-import { h, panel } from "./dom.ts";
+import { h, KeyedList, panel, type Part, setText } from "./dom.ts";
 import type { EventHandlers } from "./live_events.ts";
 import { stateBadge } from "./state_badge.ts";
 
@@ -16,36 +16,49 @@ export class LogPanel {
   readonly node: HTMLElement = panel("Recent warnings", this.#none, this.#list);
   /** What it shows of what the server tells. */
   readonly events: EventHandlers = { log: (lines) => this.#add(lines) };
-  #lines: readonly LogInfo[] = [];
+  readonly #items = new KeyedList<LogInfo>(this.#list, identity, item);
+  #lines = new Map<string, LogInfo>();
 
   constructor() {
     this.#list.hidden = true;
   }
 
+  /** Takes lines that are new, or that came again: those take the place of the ones before. */
   #add(lines: readonly LogInfo[]): void {
-    // After a lost connection the server begins with what it has told before.
-    const known = new Set(this.#lines.map(identity));
-    const fresh = lines.filter((line) => !known.has(identity(line)));
-    this.#lines = [...this.#lines, ...fresh].slice(-MAX_LINES);
-    this.#list.prepend(...fresh.map(item).reverse());
-    while (this.#list.childElementCount > MAX_LINES) this.#list.lastElementChild?.remove();
-    this.#list.hidden = this.#lines.length === 0;
-    this.#none.hidden = this.#lines.length > 0;
+    for (const line of lines) {
+      this.#lines.delete(identity(line));
+      this.#lines.set(identity(line), line);
+    }
+    this.#lines = new Map([...this.#lines].slice(-MAX_LINES));
+    this.#items.update([...this.#lines.values()].reverse());
+    this.#list.hidden = this.#lines.size === 0;
+    this.#none.hidden = this.#lines.size > 0;
   }
 }
 
-function identity({ at, isolate, source, message }: LogInfo): string {
-  return JSON.stringify([at, isolate, source, message]);
+function identity({ isolate, level, source, message }: LogInfo): string {
+  return JSON.stringify([isolate, level, source, message]);
 }
 
-function item({ at, level, source, message }: LogInfo): HTMLElement {
-  const time = new Date(at);
-  return h(
-    "li",
-    {},
-    h("time", { datetime: at, title: time.toLocaleString() }, time.toLocaleTimeString()),
-    stateBadge(level).node,
-    h("span", { class: "source" }, source),
-    h("span", { class: "text" }, message),
-  );
+function item({ level, source, message }: LogInfo): Part<LogInfo> {
+  const time = h("time");
+  const count = h("span", { class: "count" });
+  return {
+    node: h(
+      "li",
+      {},
+      time,
+      stateBadge(level).node,
+      h("span", { class: "source" }, source),
+      count,
+      h("span", { class: "text" }, message),
+    ),
+    update(line) {
+      const at = new Date(line.at);
+      time.dateTime = line.at;
+      time.title = at.toLocaleString();
+      setText(time, at.toLocaleTimeString());
+      setText(count, line.count > 1 ? `×${line.count}` : "");
+    },
+  };
 }

@@ -23,6 +23,8 @@ export class Overview {
   readonly node: HTMLElement;
   /** What it shows of what the server tells. */
   readonly events: readonly EventHandlers[];
+  /** It has nothing to do before. */
+  readonly ready: Promise<void> = Promise.resolve();
   readonly #previews = new Previews();
   readonly #heading = h("h1", { tabindex: -1 }, "Streams");
   readonly #count = h("p", { class: "muted", role: "status" });
@@ -101,23 +103,29 @@ export class Overview {
       disablepictureinpicture: true,
     });
     const badge = stateBadge();
+    const note = h("span", { class: "note" });
     const tracks = h("p", { class: "muted tracks" });
     const figures = h("p", { class: "muted" });
     const link = h(
       "a",
       { class: "card", href: watchAddress(path, location.search), "data-stream": path },
-      h("span", { class: "picture" }, video),
+      h("span", { class: "picture" }, note, video),
       h("span", { class: "card-title" }, h("span", { class: "path" }, path), badge.node),
       tracks,
       figures,
     );
-    this.#previews.add(video, path);
     return {
       node: h("li", {}, link),
       update: (stream) => {
         badge.update(stream.state);
         const shown = stream.tracks.filter(({ kind }) => kind !== "data");
-        setText(tracks, shown.map(trackText).join(" · ") || "no tracks yet");
+        // A request for what is not known yet is held, and browsers open one WebSocket after the other.
+        const hasPicture = shown.some(({ kind, codec }) => kind === "video" && codec !== undefined);
+        if (hasPicture) this.#previews.add(video, path);
+        else this.#previews.remove(video);
+        const isSound = shown.length > 0 && shown.every(({ kind }) => kind === "audio");
+        setText(note, isSound ? "Sound only" : "");
+        setText(tracks, shown.map(trackText).join(" · ") || "neither picture nor sound yet");
         setText(figures, figuresText(stream));
       },
       remove: () => this.#previews.remove(video),

@@ -1,7 +1,6 @@
 /// <reference lib="dom" />
 /** Plays one stream: takes a delivery, another if that fails, and comes back after losses. */
 
-import type { StreamSummary } from "../../http/service.ts";
 import { mediaAddress } from "./addresses.ts";
 import { request } from "./api.ts";
 import {
@@ -11,20 +10,22 @@ import {
   DELIVERIES,
   type Delivery,
   deliveryOf,
+  mp4Type,
   retryDelayMs,
 } from "./delivery.ts";
+import {
+  type KnownStream,
+  lossMessage,
+  playingMessage,
+  stillMessage,
+  unplayableMessage,
+} from "./messages.ts";
 import { type Loss, mediaSourceType, type Player, type PlayerListener } from "./player.ts";
 import { FlvPlayer } from "./player_flv.ts";
 import { HlsPlayer } from "./player_hls.ts";
 import { NativePlayer } from "./player_native.ts";
 import { WsMp4Player } from "./player_ws_mp4.ts";
 import { watchAddress } from "./route.ts";
-
-/** What the server says of the stream; undefined while it says nothing. */
-export type KnownStream =
-  | { readonly state: StreamSummary["state"]; readonly codecs: readonly string[] }
-  | null
-  | undefined;
 
 /** Figures of a playback; undefined is not known. */
 export interface PlaybackStats {
@@ -140,14 +141,14 @@ export class Playback {
       this.#attempt = 0;
       this.#connect();
     }
+    this.#reconsider();
     this.#listener.changed();
   }
 
   /** Takes note of the plugins that run. */
   setPlugins(names: readonly string[]): void {
     this.#plugins = names;
-    const isUseless = this.#delivery !== this.#chosen && this.#delivery !== this.#best();
-    if (isUseless && !this.#hasPlayed) this.#begin();
+    this.#reconsider();
   }
 
   /** Begins anew, after somebody has ended it. */
@@ -191,10 +192,19 @@ export class Playback {
     this.#delivery = this.#chosen ?? this.#best();
     this.#listener.changed();
     if (this.#delivery === undefined) {
-      return this.#listener.message("This browser cannot play this stream.");
+      const unknown = this.#stream?.codecs.filter((codec) =>
+        !abilities.supportsType(mp4Type([codec]))
+      );
+      return this.#listener.message(unplayableMessage(unknown ?? []), { again: true });
     }
     this.#player = createPlayer(this.#delivery, this.#hear());
     this.#connect();
+  }
+
+  /** Takes another delivery where more is known now. */
+  #reconsider(): void {
+    const isUseless = this.#delivery !== this.#chosen && this.#delivery !== this.#best();
+    if (isUseless && !this.#hasPlayed && !this.#isPut) this.#begin();
   }
 
   #best(): Delivery | undefined {
@@ -274,7 +284,7 @@ export class Playback {
     if (delivery === undefined) return;
     this.#failed.add(delivery);
     const label = deliveryOf(delivery)?.label ?? delivery;
-    if (this.#chosen === undefined && this.#best() !== undefined) return this.#begin();
+    if (this.#chosen === undefined) return this.#begin();
     this.#leave();
     this.#listener.message(`${label} does not play here: ${reason}. Another delivery may.`, {
       again: true,
@@ -284,7 +294,7 @@ export class Playback {
   #onPlaying(): void {
     this.#hasPlayed = this.#isPlaying = true;
     this.#movedMs = performance.now();
-    this.#listener.message("");
+    this.#listener.message(playingMessage(this.#video));
     this.#listener.changed();
   }
 
@@ -323,7 +333,7 @@ export class Playback {
     if (currentTime !== this.#lastTime && this.#isPlaying) {
       // Browsers say of some that they play, and then that they cannot.
       this.#attempt = 0;
-      this.#listener.message("");
+      this.#listener.message(playingMessage(this.#video));
     }
     this.#lastTime = currentTime;
     if (document.hidden || this.#isPut || this.#player === undefined) return;
@@ -353,9 +363,7 @@ const abilities: Abilities = {
     return mediaSourceType() !== undefined;
   },
   supportsType: (type) => mediaSourceType()?.isTypeSupported(type) ?? false,
-  get nativeHls() {
-    return document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "";
-  },
+  playsType: (type) => document.createElement("video").canPlayType(type) !== "",
 };
 
 function createPlayer(delivery: Delivery, listener: PlayerListener): Player {
@@ -371,28 +379,5 @@ function createPlayer(delivery: Delivery, listener: PlayerListener): Player {
     case "native-hls":
     case "http-mp4":
       return new NativePlayer(listener);
-  }
-}
-
-function missing(path: string): string {
-  return `There is no stream ${path} now. It plays here as soon as it is published.`;
-}
-
-function stillMessage(stream: KnownStream, path: string): string {
-  if (stream === null) return missing(path);
-  if (stream?.state === "waiting") return "The publisher is gone: waiting for it to come back.";
-  return "Waiting for the picture…";
-}
-
-function lossMessage({ kind, reason }: Loss, path: string): string {
-  switch (kind) {
-    case "ended":
-      return "The stream has ended. It plays here again as soon as it is published.";
-    case "missing":
-      return missing(path);
-    case "refused":
-      return `The server refuses to play it: ${reason ?? "without a reason"}.`;
-    default:
-      return "The connection is lost. Trying again…";
   }
 }

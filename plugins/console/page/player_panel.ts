@@ -8,6 +8,7 @@ import { Playback } from "./playback.ts";
 import { chosenPlayer, withPlayer } from "./route.ts";
 
 const INTERVAL_MS = 1000;
+const BEGIN_MS = 600;
 const AUTOMATIC = "";
 
 /** A player of one stream. */
@@ -32,6 +33,11 @@ export class PlayerPanel {
       this.#video.volume ||= 1;
     },
   }, "Unmute");
+  /** Resolves once there is a picture, or after a while without one: what else there is can wait. */
+  readonly begun: Promise<void> = new Promise((resolve) => {
+    this.#video.requestVideoFrameCallback?.(() => resolve());
+    setTimeout(resolve, BEGIN_MS);
+  });
   readonly #figures = new Map<string, HTMLElement>();
   readonly #means = h("p", { class: "hint" });
   readonly #timer: ReturnType<typeof setInterval>;

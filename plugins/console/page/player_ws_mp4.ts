@@ -146,6 +146,8 @@ export class WsMp4Player implements Player {
   #disconnect(): void {
     const socket = this.#socket;
     this.#socket = undefined;
-    socket?.close();
+    // Browsers complain of those that are closed before they are open.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket?.close();
   }
 }

@@ -41,8 +41,9 @@ export class Previews {
     document.addEventListener("visibilitychange", () => this.#choose(), { signal });
   }
 
-  /** Shows the stream `path` in `video` while that is seen. */
+  /** Shows the stream `path` in `video` while that is seen. Idempotent. */
   add(video: HTMLVideoElement, path: string): void {
+    if (this.#previews.has(video)) return;
     video.muted = true;
     const preview: Preview = { path, video, isSeen: false, isFailed: false };
     this.#previews.set(video, preview);
@@ -58,9 +59,10 @@ export class Previews {
   /** Shows nothing in `video` from now on. */
   remove(video: HTMLVideoElement): void {
     const preview = this.#previews.get(video);
+    if (preview === undefined) return;
     this.#observer.unobserve(video);
     this.#previews.delete(video);
-    if (preview !== undefined) this.#stop(preview);
+    this.#stop(preview);
     this.#choose();
   }
 

@@ -3,7 +3,7 @@
 
 import type { TrackHistory, TrackInfo } from "../../http/service.ts";
 import { h, KeyedList, panel, type Part, setText } from "./dom.ts";
-import { describeTrack, formatBitrate, formatFps, formatMs } from "./format.ts";
+import { describeTrack, formatBitrate, formatCount, formatFps, formatMs } from "./format.ts";
 import { type Measure, TrackSeries } from "./history.ts";
 import { Plot } from "./plot.ts";
 
@@ -69,7 +69,7 @@ export class TracksPanel {
       ),
       update(track) {
         const kind = KINDS[track.kind];
-        setText(title, track.kind === "data" ? kind : `${kind}: ${describeTrack(track)}`);
+        setText(title, `${kind}: ${track.kind === "data" ? track.name : describeTrack(track)}`);
         setText(figures, figuresOf(track));
         for (const { measure, plot } of plots) plot.update(series.columns(measure));
       },
@@ -97,6 +97,7 @@ function keyOf({ kind, name }: Pick<TrackInfo, "kind" | "name">): string {
 }
 
 function figuresOf(track: TrackInfo): string {
+  if (track.kind === "data") return formatCount(track.frames, "value");
   const parts = [formatBitrate(track.bitrate), `${formatFps(track.fps)} frames/s`];
   if (track.kind === "video" && track.gopMs > 0) {
     parts.push(`keyframe every ${track.gopFrames} frames`);

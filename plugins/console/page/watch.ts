@@ -19,6 +19,8 @@ export class Watch {
   readonly node: HTMLElement;
   /** What it shows of what the server tells. */
   readonly events: readonly EventHandlers[];
+  /** Resolves when it has time for that. */
+  readonly ready: Promise<void>;
   readonly #heading: HTMLElement;
   readonly #badge = stateBadge();
   readonly #about = h("p", { class: "muted" });
@@ -26,6 +28,7 @@ export class Watch {
   readonly #player: PlayerPanel;
   readonly #tracks = new TracksPanel();
   readonly #subscribers = new SubscribersPanel();
+  #addresses: AddressesPanel | undefined;
   readonly #details = h("div", { class: "details", hidden: true });
 
   /** The stream `path`, which plays at once. */
@@ -43,7 +46,6 @@ export class Watch {
         }, () => endStream(path)),
     }, "End stream");
     this.#player = new PlayerPanel(path);
-    const addresses = new AddressesPanel(path);
     this.#details.append(this.#tracks.node, this.#subscribers.node);
     this.#badge.node.hidden = true;
     this.node = h(
@@ -52,15 +54,18 @@ export class Watch {
       h("div", { class: "title" }, this.#heading, this.#badge.node, this.#about, this.#end),
       this.#player.node,
       this.#details,
-      addresses.node,
     );
+    this.ready = this.#player.begun.then(() => {
+      this.#addresses = new AddressesPanel(path);
+      this.node.append(this.#addresses.node);
+    });
     this.events = [{
       stream: (detail) => this.#show(detail),
       history: (tracks) => this.#tracks.restore(tracks),
       plugins: (plugins) => {
         const running = plugins.filter(({ running }) => running).map(({ name }) => name);
         this.#player.playback.setPlugins(running);
-        addresses.setPlugins(plugins);
+        this.#addresses?.setPlugins(plugins);
       },
     }];
   }
@@ -91,11 +96,12 @@ export class Watch {
     const tracks = stream?.tracks ?? [];
     this.#tracks.update(tracks);
     this.#subscribers.update(detail);
+    const shown = tracks.filter(({ kind }) => kind !== "data");
     this.#player.playback.setStream(
       stream && {
         state: stream.state,
-        codecs: tracks.filter(({ kind }) => kind !== "data")
-          .flatMap(({ codec }) => codec === undefined ? [] : [codec]),
+        codecs: shown.flatMap(({ codec }) => codec === undefined ? [] : [codec]),
+        isEmpty: shown.length === 0,
       },
     );
   }

@@ -35,7 +35,9 @@ const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 Deno.test("the console serves its page at /, for no more than its own files and streams", async () => {
   await using server = await startConsole();
-  const index = await Deno.readTextFile(new URL("index.html", PAGE));
+  const assets = new Assets();
+  const template = await Deno.readTextFile(new URL("index.html", PAGE));
+  const index = template.replaceAll("/console/", `/console/${await assets.version()}/`);
   const page = await get(`${server.url}/`);
   assertEquals([page.status, page.text], [200, index]);
   const { headers } = page;
@@ -108,6 +110,7 @@ Deno.test("the console refuses paths that are tricks", async () => {
     ["/console/%2e%2e%2fmod.ts", 404],
     ["/console/lib%2Fhls.mjs%00", 404],
     ["/console/index.html%00", 404],
+    ["/console/app.ts", 404],
     ["/console/../mod.ts", 400],
     ["/console/__proto__", 404],
     ["/console/toString", 404],
@@ -173,9 +176,12 @@ Deno.test("the console sends nothing to those who have it", async () => {
     ['"a"', 200],
   ];
   for (const [field, status] of cases) {
-    const answer = await get(url, { "If-None-Match": field });
-    assertEquals([answer.status, answer.text === ""], [status, status === 304], field);
-    assertEquals(answer.headers.get("ETag"), tag);
+    for (const method of ["GET", "HEAD"]) {
+      const answer = await get(url, { "If-None-Match": field }, method);
+      const isEmpty = status === 304 || method === "HEAD";
+      assertEquals([answer.status, answer.text === ""], [status, isEmpty], `${method} ${field}`);
+      assertEquals(answer.headers.get("ETag"), tag);
+    }
   }
   const other = await get(`${server.url}/`);
   assert(other.headers.get("ETag") !== tag);
@@ -202,19 +208,65 @@ Deno.test("Assets.get() makes a file once", async () => {
 });
 
 Deno.test("Assets has all files of the page, and the libraries that it uses", async () => {
-  const files = (await Array.fromAsync(Deno.readDir(PAGE), ({ name }) => name)).sort();
-  const pageFiles = Assets.names.filter((name) => !name.startsWith("lib/")).sort();
-  assertEquals(pageFiles, files, "SOURCES of plugins/console/assets.ts lacks some, or has others");
+  const files = await Array.fromAsync(Deno.readDir(PAGE), ({ name }) => name);
+  const script = text((await assetOf("app.js")).plain);
   const used = new Set<string>();
-  for (const name of pageFiles) {
-    const text = await Deno.readTextFile(new URL(name, PAGE));
-    for (const [, path = ""] of text.matchAll(/["'`]\/console\/([\w./-]+)["'`]/g)) used.add(path);
-    for (const [, library = ""] of text.matchAll(/library\("([^"]+)"\)/g)) {
+  for (const name of files) {
+    if (name.endsWith(".ts")) {
+      assert(script.includes(`const $${name.slice(0, -3)} = `), `app.js has not ${name}`);
+    } else {
+      used.add(name);
+    }
+    const source = await Deno.readTextFile(new URL(name, PAGE));
+    for (const [, path = ""] of source.matchAll(/["'`]\/console\/([\w./-]+)["'`]/g)) used.add(path);
+    for (const [, library = ""] of source.matchAll(/(?:library|loadStyle)\("([^"]+)"\)/g)) {
       used.add(`lib/${library}`);
     }
   }
-  assert(used.has("lib/hls.mjs") && used.has("style.css"), [...used].join());
-  assertEquals([...used].filter((name) => !Assets.names.includes(name)), []);
+  assertEquals([...used].sort(), Assets.names.toSorted());
+});
+
+Deno.test("the console's files never change at the addresses that its page has them by", async () => {
+  await using server = await startConsole();
+  const version = await new Assets().version();
+  const { text: page } = await get(`${server.url}/watch/live/a`);
+  const linked = [...page.matchAll(/(?:href|src)="(\/[^"]+)"/g)].map(([, path = ""]) => path);
+  assertEquals(linked, [`/console/${version}/style.css`, `/console/${version}/app.js`]);
+  const forever = "public, max-age=31536000, immutable";
+  const cases: [string, number, string | null][] = [
+    ...linked.map((path): [string, number, string] => [path, 200, forever]),
+    [`/console/${version}/lib/hls.mjs`, 200, forever],
+    // A page that was loaded from another version of the server.
+    [`/console/${"A".repeat(16)}/lib/hls.mjs`, 200, "no-cache"],
+    ["/console/style.css", 200, "no-cache"],
+    [`/console/${version}/nothing.js`, 404, null],
+    [`/console/${version}/`, 404, null],
+    [`/console/${version}`, 404, null],
+  ];
+  for (const [path, status, caching] of cases) {
+    const answer = await get(server.url + path);
+    assertEquals([answer.status, answer.headers.get("Cache-Control")], [status, caching], path);
+  }
+});
+
+Deno.test("the console tells of the library that a player needs before the page does", async () => {
+  await using server = await startConsole();
+  const folder = `/console/${await new Assets().version()}/lib`;
+  const hls = `<${folder}/hls.mjs>; rel=modulepreload`;
+  const mpegts = `<${folder}/mpegts.js>; rel=preload; as=script`;
+  const cases: [string, string | null][] = [
+    ["", null],
+    ["?player=ws-mp4", null],
+    ["?player=constructor", null],
+    ["?player=ll-hls", hls],
+    ["?token=x&player=hls", hls],
+    ["?player=ws-flv", mpegts],
+    ["?player=http-flv", mpegts],
+  ];
+  for (const [search, link] of cases) {
+    const { headers } = await get(`${server.url}/watch/live/a${search}`);
+    assertEquals(headers.get("Link"), link, search);
+  }
 });
 
 const TYPES: Record<string, string> = {
@@ -222,7 +274,6 @@ const TYPES: Record<string, string> = {
   css: "text/css; charset=utf-8",
   js: "text/javascript; charset=utf-8",
   mjs: "text/javascript; charset=utf-8",
-  ts: "text/javascript; charset=utf-8",
 };
 
 Deno.test("Assets.get() gives scripts that browsers understand, which import only what there is", async (t) => {

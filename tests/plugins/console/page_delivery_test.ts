@@ -15,10 +15,14 @@ import {
 const desktop: Abilities = {
   mediaSource: true,
   supportsType: (type) => !/hvc1|vp09/.test(type),
-  nativeHls: false,
+  playsType: (type) => /^video\/mp4/.test(type) && !/hvc1/.test(type),
 };
-const oldPhone: Abilities = { mediaSource: false, supportsType: () => false, nativeHls: true };
-const nothing: Abilities = { ...oldPhone, nativeHls: false };
+const oldPhone: Abilities = {
+  mediaSource: false,
+  supportsType: () => false,
+  playsType: (type) => !/vp09/.test(type),
+};
+const nothing: Abilities = { ...oldPhone, playsType: (type) => /^video\/mp4/.test(type) };
 
 function able(codecs: readonly string[], abilities: Abilities): Delivery[] {
   return DELIVERIES.map(({ id }) => id).filter((id) => canPlay(id, { codecs }, abilities));
@@ -39,7 +43,12 @@ Deno.test("bestDelivery() takes the browser's own HLS where that is all", () => 
 
 Deno.test("bestDelivery() takes plain MP4 as the last resort", () => {
   assertEquals(best(["avc1.64001f"], nothing), "http-mp4");
-  assertEquals(best(["hvc1.1.6.L93.B0"], desktop), "http-mp4");
+  assertEquals(best(["vp09.00.10.08"], desktop), "http-mp4");
+});
+
+Deno.test("bestDelivery() takes none where the browser does not decode the stream", () => {
+  assertEquals(best(["hvc1.1.6.L93.B0", "mp4a.40.2"], desktop), undefined);
+  assertEquals(best(["vp09.00.10.08"], oldPhone), undefined);
 });
 
 Deno.test("bestDelivery() goes on in order when one after the other fails", () => {

@@ -27,11 +27,6 @@ for (const name of modules) {
   });
 }
 
-Deno.test("index.html names all modules, so that none waits for another", () => {
-  const named = [...html.matchAll(/href="\/console\/([a-z0-9_]+\.ts)"/g)].map(([, name]) => name);
-  assertEquals(named, modules.filter((name) => name !== "app.ts"));
-});
-
 Deno.test("index.html has nothing that a strict content security policy forbids", () => {
   assertEquals(/\sstyle=|\son\w+=|<style|<script(?![^>]*\ssrc="\/console\/)/.exec(html), null);
 });

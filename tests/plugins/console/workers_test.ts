@@ -70,7 +70,7 @@ Deno.test("both isolates know every stream, session and failure", async (t) => {
     for (const connection of connections) {
       assertEquals(await connection.status("GET", "/watch/live/demo"), 200);
       assertEquals(await connection.status("GET", "/watch/live/other"), 404);
-      const script = await connection.request("/console/app.ts");
+      const script = await connection.request("/console/app.js");
       assertEquals([script.status, (await script.text()).length > 0], [200, true]);
     }
   });
