@@ -18,25 +18,9 @@
  * those of --verify compare all of them. A player has as much to play as it has got, and loses that
  * with time: who runs dry has stalled.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "load.h"
 
 enum {
-  READ_BYTES = 256 * 1024,
   HEAD_BYTES = 4096,          /* of a response */
   MAX_PLAYLIST_BYTES = 1 << 18,
   MAX_MEDIA_BYTES = 64 << 20,
@@ -50,110 +34,6 @@ enum {
   ANSWER_TIMEOUT_US = 20000000,
   START_TIMEOUT_US = 30000000,
 };
-
-/* ---- time, failure, output ---- */
-
-static uint64_t now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static double cpu_seconds(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-         (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  fputs("hls_load: ", stderr);
-  vfprintf(stderr, format, args);
-  fputc('\n', stderr);
-  va_end(args);
-  exit(1);
-}
-
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...) {
-  static unsigned lines;
-  if (lines++ >= 30) return;
-  va_list args;
-  va_start(args, format);
-  fputs("hls_load: ", stderr);
-  vfprintf(stderr, format, args);
-  fputc('\n', stderr);
-  va_end(args);
-}
-
-static void *must(void *memory) {
-  if (!memory) die("out of memory");
-  return memory;
-}
-
-/* ---- distribution: 64 steps an octave, so within 1.6 % ---- */
-
-enum { STEPS = 64, OCTAVES = 32 };
-
-struct distribution {
-  uint64_t count, sum, max;
-  uint32_t steps[STEPS * OCTAVES];
-};
-
-static void add_value(struct distribution *d, uint64_t us) {
-  unsigned step = (unsigned)us;
-  if (us >= STEPS) {
-    unsigned shift = 63u - (unsigned)__builtin_clzll(us) - 6u;
-    step = (shift + 1) * STEPS + (unsigned)(us >> shift) - STEPS;
-  }
-  d->count++;
-  d->sum += us;
-  if (us > d->max) d->max = us;
-  d->steps[step < STEPS * OCTAVES ? step : STEPS * OCTAVES - 1]++;
-}
-
-static double quantile_ms(const struct distribution *d, double q) {
-  uint64_t rank = (uint64_t)(q * (double)d->count), seen = 0;
-  for (unsigned i = 0; i < STEPS * OCTAVES; i++) {
-    seen += d->steps[i];
-    if (seen <= rank) continue;
-    unsigned shift = i < STEPS ? 0 : i / STEPS - 1;
-    uint64_t us = i < STEPS ? i : ((uint64_t)(i % STEPS + STEPS) << shift) + ((1ull << shift) >> 1);
-    return (double)us / 1000;
-  }
-  return (double)d->max / 1000;
-}
-
-static void print_distribution(const char *name, const struct distribution *d) {
-  printf(",\"%s\":{\"count\":%llu", name, (unsigned long long)d->count);
-  if (d->count) {
-    printf(",\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f",
-           (double)d->sum / (double)d->count / 1000, quantile_ms(d, 0.5), quantile_ms(d, 0.9),
-           quantile_ms(d, 0.99), (double)d->max / 1000);
-  }
-  putchar('}');
-}
-
-/* ---- hashes and stamps, which load.c writes ---- */
-
-static const uint64_t HASH_START = 0xcbf29ce484222325;
-
-static uint64_t hash_more(uint64_t hash, const void *bytes, size_t n) {
-  const uint8_t *p = bytes;
-  while (n--) hash = (hash ^ *p++) * 0x100000001b3;
-  return hash;
-}
-
-static const uint8_t STAMP_UUID[16] = {0x6d, 0x37, 0x73, 0x62, 0xe3, 0x9a, 0x4b, 0x1c,
-                                       0x9d, 0x5e, 0xb2, 0x71, 0xc4, 0x86, 0xfa, 0x2d};
-enum { TIME_DIGITS = 8, FRAME_DIGITS = 5 };
-
-static uint64_t get_digits(const uint8_t *p, int digits) {
-  uint64_t value = 0;
-  while (digits--) value = value << 7 | (*p++ & 0x7f);
-  return value;
-}
 
 /* ---- what all players know ---- */
 
@@ -274,9 +154,6 @@ static struct {
 } options = {.rate = 200};
 
 static struct player *players;
-static int epoll_fd;
-static uint8_t read_buffer[READ_BYTES];
-static bool finished;
 static struct {
   uint64_t start_us;
   uint32_t wanted, opened, started, failed;
@@ -326,16 +203,9 @@ static bool broken(struct player *p, const char *why) {
 }
 
 static void connect_to_server(struct connection *c) {
-  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (c->fd < 0) die("cannot make a socket: %s", strerror(errno));
-  int yes = 1;
-  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  if (connect(c->fd, (struct sockaddr *)&options.address, sizeof options.address) < 0 &&
-      errno != EINPROGRESS)
-    die("cannot connect: %s", strerror(errno));
+  c->fd = connect_socket(&options.address, 0, c);
+  if (c->fd < 0) die("cannot connect: %s", strerror(errno));
   c->connected = false;
-  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP, .data.ptr = c};
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) die("epoll: %s", strerror(errno));
 }
 
 static bool send_request(struct connection *c) {
@@ -762,14 +632,10 @@ static bool take_bytes(struct connection *c, const uint8_t *p, size_t n, uint64_
 
 static bool on_event(struct connection *c, uint32_t events) {
   if (!c->connected) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error) return end_player(c->player, "cannot connect");
+    if (connect_error(c->fd)) return end_player(c->player, "cannot connect");
     if (!(events & EPOLLOUT)) return true;
     c->connected = true;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.ptr = c};
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
+    poll_fd(EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLET | EPOLLRDHUP, c);
     if (c->pending[0] && !send_request(c)) return end_player(c->player, "cannot send");
   }
   if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))) return true;
@@ -832,12 +698,11 @@ static void end_window(void) {
          (unsigned long long)window.bytes, (unsigned long long)window.playlists,
          (unsigned long long)window.files, (double)window.media_us / 1e6);
   printf(",\"stalled\":%u,\"stalls\":%u", stalled, stalls);
-  const struct { const char *name; uint64_t value; } FAULTS[] = {
+  const struct count faults[] = {
       {"refused", window.refused}, {"lost", window.lost},         {"late", window.late},
       {"broken", window.broken},   {"missing", window.missing},   {"disorder", window.disorder},
       {"mismatched", window.mismatched}, {"unmeasured", window.unmeasured}};
-  for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++)
-    printf(",\"%s\":%llu", FAULTS[i].name, (unsigned long long)FAULTS[i].value);
+  print_counts(faults, sizeof faults / sizeof *faults);
   print_distribution("reload", &window.reload);
   print_distribution("part", &window.part);
   print_distribution("answer", &window.answer);
@@ -866,26 +731,6 @@ static void on_line(const char *line) {
   } else {
     die("unknown command: %s", line);
   }
-}
-
-static void read_commands(void) {
-  static char text[2048];
-  static size_t have;
-  ssize_t n = read(STDIN_FILENO, text + have, sizeof text - 1 - have);
-  if (n <= 0) {
-    finished = true;
-    return;
-  }
-  have += (size_t)n;
-  text[have] = 0;
-  char *line = text;
-  for (char *end; (end = strchr(line, '\n')); line = end + 1) {
-    *end = 0;
-    on_line(line);
-  }
-  have = strlen(line);
-  if (have == sizeof text - 1) die("a command is too long");
-  memmove(text, line, have + 1);
 }
 
 /* Reloads what is due, and ends waits that are too long; when it has to be called again. */
@@ -928,24 +773,14 @@ static void parse_arguments(int argc, char **argv) {
   unsigned port;
   if (!url || options.rate <= 0 || sscanf(url, "http://%47[0-9.]:%u%511s", host, &port, options.path) != 3)
     die("--url http://ADDRESS:PORT/PATH, please");
-  options.address.sin_family = AF_INET;
-  options.address.sin_port = htons((uint16_t)port);
-  if (inet_pton(AF_INET, host, &options.address.sin_addr) != 1) die("no address: %s", host);
+  parse_address(host, port, &options.address);
   snprintf(options.host, sizeof options.host, "%s:%u", host, port);
 }
 
 int main(int argc, char **argv) {
   parse_arguments(argc, argv);
-  struct rlimit limit;
-  if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
   for (size_t i = 0; i < STAMPS; i++) stamps[i].frame = -1;
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
-  if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &input))
-    die("epoll: %s", strerror(errno));
+  start_polling();
   begin_window();
   uint64_t next = 0;
   while (!finished) {
@@ -960,8 +795,7 @@ int main(int argc, char **argv) {
     }
     uint64_t until = ramp.active && now + 2000 < next ? now + 2000 : next;
     struct epoll_event events[256];
-    int n = epoll_wait(epoll_fd, events, 256, until > now ? (int)((until - now + 999) / 1000) : 0);
-    if (n < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
+    int n = wait_for_events(events, 256, until > now ? until - now : 0);
     for (int i = 0; i < n; i++) {
       struct connection *c = events[i].data.ptr;
       if (!c) read_commands();

@@ -3,36 +3,21 @@
  * WebSocket, and publishers by RTMP.
  *
  *   load view    --url URL [--streams N] [--rate N] [--verify N --clip FILE] [--tags-per-second X]
+ *                [--lazy MS --probes N]
  *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
  *
  * `{}` in a URL stands for the number of a stream; one that ends in .mp4 is of fragmented MP4. Commands come line by line on standard input, JSON
  * lines go to standard output; load_client.ts has the list of both. All figures of time are taken from
- * CLOCK_MONOTONIC, which publisher and viewers share. It is one file so that one call of a compiler
- * makes it.
+ * CLOCK_MONOTONIC, which publisher and viewers share.
  *
  * A viewer costs one system call for each piece that arrives. Of media it looks at headers only, and at
- * the first bytes of a video frame for the stamp that the publisher put there.
+ * the first bytes of a video frame for the stamp that the publisher put there. With --lazy all viewers
+ * but --probes of them, evenly among the others, are lazy once they have a keyframe: each MS they have
+ * the system discard what has come, and count it. It is compared with what came to the probes.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "load.h"
 
 enum {
-  READ_BYTES = 256 * 1024,
   REPLY_BYTES = 4096,        /* HTTP response heads, RTMP handshakes and commands */
   HEAD_BYTES = 96,           /* what is kept of a message: room for the stamp behind other NAL units */
   CHUNK_STREAMS = 8,         /* chunk streams that a server may use on one connection */
@@ -44,6 +29,9 @@ enum {
   HANDSHAKE_BYTES = 1536,
   BOX_BYTES = 8192, /* the largest box before the media: moov */
   PACKET_BYTES = 4 + 65535, /* the largest interleaved packet */
+  STALLED_BUFFER_BYTES = 65536,
+  LAZY_BUFFER_BYTES = 1 << 20, /* three seconds of the clip: a lazy viewer never holds up the server */
+  LAZY_SLOTS = 64,             /* groups of lazy viewers, which read one after the other */
 };
 
 enum { TAG_AUDIO = 8, TAG_VIDEO = 9, TAG_SCRIPT = 18, MSG_COMMAND = 20 };
@@ -52,35 +40,7 @@ typedef enum { HTTP, WS, RTMP, RTSP } protocol;
 typedef enum { RESIDENT, JOINER, STALLED, PUBLISHER } role;
 typedef enum { CONNECTING, GREETING, STARTING, PLAYING } phase;
 
-/* ---- time, failure, output ---- */
-
-static uint64_t now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static double cpu_seconds(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-         (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  fputs("load: ", stderr);
-  vfprintf(stderr, format, args);
-  fputc('\n', stderr);
-  va_end(args);
-  exit(1);
-}
-
-static void *must(void *memory) {
-  if (!memory) die("out of memory");
-  return memory;
-}
+/* ---- bytes ---- */
 
 static uint32_t be24(const uint8_t *p) { return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2]; }
 static uint32_t be32(const uint8_t *p) { return be24(p) << 8 | p[3]; }
@@ -97,73 +57,14 @@ static uint8_t *put32(uint8_t *p, uint32_t v) {
   return put24(p, v);
 }
 
-/* ---- distribution: 64 steps an octave, so within 1.6 % ---- */
-
-enum { STEPS = 64, OCTAVES = 32 };
-
-struct distribution {
-  uint64_t count, sum, max;
-  uint32_t steps[STEPS * OCTAVES];
-};
-
-static unsigned step_of(uint64_t us) {
-  if (us < STEPS) return (unsigned)us;
-  unsigned shift = 63u - (unsigned)__builtin_clzll(us) - 6u;
-  unsigned step = (shift + 1) * STEPS + (unsigned)(us >> shift) - STEPS;
-  return step < STEPS * OCTAVES ? step : STEPS * OCTAVES - 1;
-}
-
-static uint64_t value_of(unsigned step) {
-  if (step < STEPS) return step;
-  unsigned shift = step / STEPS - 1;
-  return ((uint64_t)(step % STEPS + STEPS) << shift) + ((1ull << shift) >> 1);
-}
-
-static void add_value(struct distribution *d, uint64_t us) {
-  d->count++;
-  d->sum += us;
-  if (us > d->max) d->max = us;
-  d->steps[step_of(us)]++;
-}
-
-static double quantile_ms(const struct distribution *d, double q) {
-  uint64_t rank = (uint64_t)(q * (double)d->count), seen = 0;
-  for (unsigned i = 0; i < STEPS * OCTAVES; i++) {
-    seen += d->steps[i];
-    if (seen > rank) return (double)value_of(i) / 1000;
-  }
-  return (double)d->max / 1000;
-}
-
-static void print_distribution(const char *name, const struct distribution *d) {
-  printf(",\"%s\":{\"count\":%llu", name, (unsigned long long)d->count);
-  if (d->count) {
-    printf(",\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f",
-           (double)d->sum / (double)d->count / 1000, quantile_ms(d, 0.5), quantile_ms(d, 0.9),
-           quantile_ms(d, 0.99), (double)d->max / 1000);
-  }
-  putchar('}');
-}
-
 /* ---- the stamp: SEI user_data_unregistered (H.264 D.1.7) as a NAL unit with its length ---- */
 
-static const uint8_t STAMP_UUID[16] = {0x6d, 0x37, 0x73, 0x62, 0xe3, 0x9a, 0x4b, 0x1c,
-                                       0x9d, 0x5e, 0xb2, 0x71, 0xc4, 0x86, 0xfa, 0x2d};
-
-/* Seven bits a byte with the top bit set: no emulation prevention is ever needed. */
-enum { TIME_DIGITS = 8, FRAME_DIGITS = 5, STAMP_DIGITS = TIME_DIGITS + FRAME_DIGITS };
-enum { SEI_PAYLOAD = 16 + STAMP_DIGITS, SEI_NAL = 3 + SEI_PAYLOAD + 1, SEI_BYTES = 4 + SEI_NAL };
+enum { SEI_PAYLOAD = 16 + TIME_DIGITS + FRAME_DIGITS, SEI_NAL = 3 + SEI_PAYLOAD + 1, SEI_BYTES = 4 + SEI_NAL };
 enum { VIDEO_PREFIX = 5 }; /* before the first NAL unit in an AVC video tag */
 
 static uint8_t *put_digits(uint8_t *p, uint64_t value, int digits) {
   while (digits--) *p++ = (uint8_t)(0x80 | (value >> (7 * digits) & 0x7f));
   return p;
-}
-
-static uint64_t get_digits(const uint8_t *p, int digits) {
-  uint64_t value = 0;
-  while (digits--) value = value << 7 | (*p++ & 0x7f);
-  return value;
 }
 
 static uint8_t *put_stamp(uint8_t *p, uint64_t time_us, uint64_t frame) {
@@ -193,13 +94,6 @@ static struct {
   size_t count, first_frame;
   uint64_t loop_us;
 } clip;
-
-static const uint64_t HASH_START = 0xcbf29ce484222325;
-
-static uint64_t hash_more(uint64_t hash, const uint8_t *p, size_t n) {
-  while (n--) hash = (hash ^ *p++) * 0x100000001b3;
-  return hash;
-}
 
 static bool is_frame(uint8_t type, const uint8_t *body, size_t n) {
   if (n < 2) return false;
@@ -273,7 +167,7 @@ struct connection {
   role role;
   phase phase;
   uint32_t stream;
-  bool verify, counted_start;
+  bool verify, counted_start, lazy;
   uint64_t opened_us;
   struct connection *previous, *next;
 
@@ -304,8 +198,13 @@ struct connection {
   int64_t last_frame, last_audio;
   bool has_key, bad_start;
   uint64_t stall_after;
-  uint64_t window_bytes, first_us, last_us;
+  uint64_t first_us, last_us;
   uint32_t tags, first_tags;
+
+  /* lazy viewers */
+  struct connection *next_lazy;
+  struct slot *slot;
+  uint64_t lazy_bytes; /* since the first read of its slot in the window */
 
   /* publishers */
   uint8_t *out;
@@ -321,16 +220,29 @@ static struct {
   char host[64], path[512];
   uint32_t streams;
   double rate, tags_per_second;
-  uint32_t verify;
+  uint32_t verify, probes;
   uint32_t start_ms;
+  uint64_t lazy_us;
   bool publish, mp4;
 } options = {.streams = 1, .rate = 300, .tags_per_second = 73.07};
 
-static int epoll_fd;
 static struct connection list = {.previous = &list, .next = &list};
-static uint8_t read_buffer[READ_BYTES];
 static uint32_t connecting;
-static bool finished;
+
+/* Lazy viewers that read together, and what had come to each probe in the window when they did so at
+ * first and at last. */
+struct slot {
+  struct connection *first;
+  bool counts;
+  double from, to;
+};
+
+static struct {
+  struct slot slots[LAZY_SLOTS];
+  uint32_t probes; /* that play */
+  uint32_t viewers, next;
+  uint64_t due_us;
+} lazy;
 
 /* Since the start of the program, and of the window. */
 static struct {
@@ -339,7 +251,7 @@ static struct {
 
 static struct {
   uint64_t started_us, bytes, tags, video, audio, missing, disorder, unstamped, broken, bad_start;
-  uint64_t verified, mismatched, lost, late_closed;
+  uint64_t verified, mismatched, lost, probe_bytes;
   double cpu;
   struct distribution latency, late;
 } window;
@@ -379,15 +291,12 @@ static void release(struct connection *c) {
 
 /* Ends a connection because of the server or of what it sent; always returns false. */
 static bool fail(struct connection *c, const char *format, ...) {
-  static unsigned lines;
-  if (lines++ < 20) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "load: stream %u: ", c->stream);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-  }
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  complain("stream %u: %s", c->stream, text);
   if (c->phase == PLAYING) total.lost++, window.lost++;
   else total.failed++;
   return false;
@@ -1194,6 +1103,7 @@ static bool take_bytes(struct connection *c, uint8_t *bytes, size_t n, uint64_t 
   const uint8_t *p = bytes;
   c->received += n;
   if (c->role == RESIDENT) window.bytes += n;
+  if (c->role == RESIDENT && !c->lazy) window.probe_bytes += n;
   if (c->protocol == RTSP) return rtsp_push(c, bytes, n, now);
   if (c->protocol != RTMP) {
     if (c->phase == GREETING && !http_head(c, &p, &n)) return false;
@@ -1201,6 +1111,51 @@ static bool take_bytes(struct connection *c, uint8_t *bytes, size_t n, uint64_t 
   }
   if (c->phase == GREETING && !rtmp_handshake(c, &p, &n)) return false;
   return (n == 0 || rtmp_push(c, p, n, now)) && rtmp_acknowledge(c);
+}
+
+/* What has come to each probe in the window. */
+static double bytes_of_probe(void) { return (double)window.probe_bytes / (lazy.probes ? lazy.probes : 1); }
+
+static void begin_lazy(struct connection *c) {
+  epoll_ctl(epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+  c->slot = &lazy.slots[lazy.viewers++ % LAZY_SLOTS];
+  c->next_lazy = c->slot->first;
+  c->slot->first = c;
+}
+
+/* Has the system discard all there is (tcp(7), MSG_TRUNC); false if the connection is over. */
+static bool discard(struct connection *c) {
+  ssize_t n = recv(c->fd, NULL, LAZY_BUFFER_BYTES, MSG_TRUNC);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n < 0) return fail(c, "cannot read: %s", strerror(errno));
+  if (n == 0) return fail(c, "the server closed the connection");
+  c->lazy_bytes += (uint64_t)n;
+  window.bytes += (uint64_t)n;
+  return true;
+}
+
+static void read_slot(struct slot *slot) {
+  for (struct connection **at = &slot->first, *c; (c = *at);) {
+    if (discard(c)) {
+      at = &c->next_lazy;
+    } else {
+      *at = c->next_lazy;
+      release(c);
+      continue;
+    }
+    if (!slot->counts) c->lazy_bytes = 0;
+  }
+  slot->to = bytes_of_probe();
+  if (!slot->counts) slot->from = slot->to;
+  slot->counts = true;
+}
+
+/* Reads the slots that are due, each once in options.lazy_us; when the next is, in µs from now. */
+static uint64_t read_lazy(uint64_t now) {
+  if (lazy.due_us + options.lazy_us < now) lazy.due_us = now;
+  for (; lazy.due_us <= now; lazy.due_us += options.lazy_us / LAZY_SLOTS)
+    read_slot(&lazy.slots[lazy.next++ % LAZY_SLOTS]);
+  return lazy.due_us - now;
 }
 
 /* Reads all there is; false if the connection is over. */
@@ -1216,22 +1171,24 @@ static bool receive(struct connection *c) {
       return true;
     }
     if (c->role == JOINER && c->has_key) return false;
+    if (c->lazy && c->has_key) {
+      begin_lazy(c);
+      return true;
+    }
     if (n < READ_BYTES) return true;
   }
 }
 
+/* Whether the connection that is opened now is one of the probes. */
+static bool is_probe(void) { return (uint64_t)(ramp.opened - 1) * options.probes % ramp.wanted < options.probes; }
+
 static void open_connection(role role, uint32_t index) {
   struct connection *c = must(calloc(1, sizeof *c));
-  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (c->fd < 0) die("cannot make a socket: %s", strerror(errno));
-  int yes = 1, small = 65536;
-  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  /* What a stalled viewer's own side takes must not hide for long that it is one. */
-  if (role == STALLED) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
   c->protocol = options.protocol;
   c->role = role;
   c->stream = index % options.streams;
   c->verify = role == RESIDENT && index < options.verify;
+  c->lazy = role == RESIDENT && options.lazy_us && !c->verify && !is_probe();
   c->last_frame = c->last_audio = -1;
   c->stall_after = ramp.stall_after;
   c->chunk_size = 128;
@@ -1244,23 +1201,19 @@ static void open_connection(role role, uint32_t index) {
   list.previous->next = c;
   list.previous = c;
   connecting++;
-  int result = connect(c->fd, (struct sockaddr *)&options.address, sizeof options.address);
-  if (result < 0 && errno != EINPROGRESS) {
-    fail(c, "cannot connect: %s", strerror(errno));
-    release(c);
-    return;
-  }
-  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP, .data.ptr = c};
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event)) die("epoll: %s", strerror(errno));
+  /* What a stalled viewer's own side takes must not hide for long that it is one. */
+  int receive_bytes = role == STALLED ? STALLED_BUFFER_BYTES : c->lazy ? LAZY_BUFFER_BYTES : 0;
+  c->fd = connect_socket(&options.address, receive_bytes, c);
+  if (c->fd >= 0) return;
+  fail(c, "cannot connect: %s", strerror(errno));
+  release(c);
 }
 
 static bool flush_out(struct connection *c);
 
 static bool on_event(struct connection *c, uint32_t events) {
   if (c->phase == CONNECTING) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    int error = connect_error(c->fd);
     if (error) return fail(c, "cannot connect: %s", strerror(error));
     if (!(events & EPOLLOUT)) return true;
     c->phase = GREETING;
@@ -1268,10 +1221,7 @@ static bool on_event(struct connection *c, uint32_t events) {
                 : c->protocol == RTSP ? rtsp_request(c)
                                       : http_request(c);
     if (!sent) return false;
-    if (c->role != PUBLISHER) {
-      struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.ptr = c};
-      epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
-    }
+    if (c->role != PUBLISHER) poll_fd(EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLET | EPOLLRDHUP, c);
   }
   if (c->out_bytes > c->out_sent && (events & EPOLLOUT) && !flush_out(c)) return false;
   return !(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) || receive(c);
@@ -1412,14 +1362,23 @@ static void begin_window(void) {
   memset(&window, 0, sizeof window);
   window.started_us = now_us();
   window.cpu = cpu_seconds();
+  uint32_t probes = 0;
   for (struct connection *c = list.next; c != &list; c = c->next) {
     c->tags = c->first_tags = 0;
     c->first_us = c->last_us = 0;
+    if (c->role == RESIDENT && !c->lazy && c->has_key) probes++;
   }
+  for (struct slot *slot = lazy.slots; slot < lazy.slots + LAZY_SLOTS; slot++) slot->counts = false;
+  lazy.probes = probes;
 }
 
-/* Tags a second of a viewer between its first and last pieces, so that merging does not blur it. */
+/* Tags a second of a viewer between its first and last pieces, so that merging does not blur it; of a
+ * lazy one as its bytes tell. */
 static double rate_of(const struct connection *c, uint64_t end) {
+  if (c->slot) {
+    double full = c->slot->to - c->slot->from;
+    return full > 0 ? options.tags_per_second * (double)c->lazy_bytes / full : 0;
+  }
   uint64_t from = c->first_us, to = c->last_us;
   if (!from || from - window.started_us > 1000000) from = window.started_us;
   if (end - to > 1000000) to = end;
@@ -1449,12 +1408,11 @@ static void end_window(void) {
     printf(",\"viewers\":%u,\"video\":%llu,\"audio\":%llu,\"tagsPerViewer\":%.3f,\"lowest\":%.3f,\"behind\":%u",
            viewers, (unsigned long long)window.video, (unsigned long long)window.audio,
            viewers ? sum / viewers : 0, viewers ? lowest : 0, behind);
-    printf(",\"missing\":%llu,\"disorder\":%llu,\"unstamped\":%llu,\"broken\":%llu,\"badStart\":%llu",
-           (unsigned long long)window.missing, (unsigned long long)window.disorder,
-           (unsigned long long)window.unstamped, (unsigned long long)window.broken,
-           (unsigned long long)window.bad_start);
-    printf(",\"verified\":%llu,\"mismatched\":%llu", (unsigned long long)window.verified,
-           (unsigned long long)window.mismatched);
+    const struct count counts[] = {
+        {"missing", window.missing}, {"disorder", window.disorder}, {"unstamped", window.unstamped},
+        {"broken", window.broken},   {"badStart", window.bad_start},
+        {"verified", window.verified}, {"mismatched", window.mismatched}};
+    print_counts(counts, sizeof counts / sizeof *counts);
     print_distribution("latency", &window.latency);
   }
   printf(",\"lost\":%llu}\n", (unsigned long long)window.lost);
@@ -1481,26 +1439,6 @@ static void on_line(const char *line) {
   } else {
     die("unknown command: %s", line);
   }
-}
-
-static void read_commands(void) {
-  static char text[1024];
-  static size_t have;
-  ssize_t n = read(STDIN_FILENO, text + have, sizeof text - 1 - have);
-  if (n <= 0) {
-    finished = true;
-    return;
-  }
-  have += (size_t)n;
-  text[have] = 0;
-  char *line = text;
-  for (char *end; (end = strchr(line, '\n')); line = end + 1) {
-    *end = 0;
-    on_line(line);
-  }
-  have = strlen(line);
-  if (have == sizeof text - 1) die("a command is too long");
-  memmove(text, line, have + 1);
 }
 
 static void drop_late(void) {
@@ -1530,9 +1468,7 @@ static void parse_url(const char *url) {
     unsigned port;
     if (sscanf(url + n, "%47[0-9.]:%u/%511s", host, &port, options.path) != 3) break;
     options.protocol = SCHEMES[i].protocol;
-    options.address.sin_family = AF_INET;
-    options.address.sin_port = htons((uint16_t)port);
-    if (inet_pton(AF_INET, host, &options.address.sin_addr) != 1) break;
+    parse_address(host, port, &options.address);
     size_t end = strlen(options.path);
     options.mp4 = end > 4 && !strcmp(options.path + end - 4, ".mp4");
     snprintf(options.host, sizeof options.host, "%s:%u", host, port);
@@ -1555,31 +1491,24 @@ static void parse_arguments(int argc, char **argv) {
     else if (!strcmp(name, "--clip")) clip_path = value;
     else if (!strcmp(name, "--loop-us")) clip.loop_us = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--start-ms")) options.start_ms = (uint32_t)strtoul(value, NULL, 10);
+    else if (!strcmp(name, "--lazy")) options.lazy_us = strtoull(value, NULL, 10) * 1000;
+    else if (!strcmp(name, "--probes")) options.probes = (uint32_t)strtoul(value, NULL, 10);
     else die("unknown option %s", name);
   }
   if (!url || options.streams < 1 || options.rate <= 0) die("--url, and numbers above zero, please");
   parse_url(url);
   if (options.publish && options.protocol != RTMP) die("publishing is by RTMP");
+  if (options.lazy_us && (options.protocol != HTTP || !options.probes))
+    die("lazy viewers are by HTTP, and need --probes");
   if (options.publish && (!clip_path || !clip.loop_us)) die("publishing needs --clip and --loop-us");
   if (clip_path) load_clip(clip_path);
   /* Not all that is in an FLV tag is in a sample of MP4 or in RTP. */
   if (!clip_path || options.mp4 || options.protocol == RTSP) options.verify = 0;
 }
 
-static void raise_file_limit(void) {
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit)) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int main(int argc, char **argv) {
   parse_arguments(argc, argv);
-  raise_file_limit();
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
-  if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &input))
-    die("epoll: %s", strerror(errno));
+  start_polling();
   begin_window();
   uint64_t checked_us = now_us();
   while (!finished) {
@@ -1590,13 +1519,16 @@ int main(int argc, char **argv) {
       uint64_t next = publish_all(now_us());
       if (next < wait_us) wait_us = next;
     }
+    if (options.lazy_us) {
+      uint64_t next = read_lazy(now);
+      if (next < wait_us) wait_us = next;
+    }
     if (now - checked_us > 500000) {
       drop_late();
       checked_us = now;
     }
     struct epoll_event events[256];
-    int n = epoll_wait(epoll_fd, events, 256, (int)((wait_us + 999) / 1000));
-    if (n < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
+    int n = wait_for_events(events, 256, wait_us);
     for (int i = 0; i < n; i++) {
       struct connection *c = events[i].data.ptr;
       if (!c) read_commands();

@@ -45,7 +45,7 @@ export interface PublishWindow {
   readonly late: Distribution;
 }
 
-/** What was watched between `begin` and `end`. */
+/** What was watched between `begin` and `end`; of lazy viewers it is only bytes that are counted. */
 export interface ViewWindow extends Omit<PublishWindow, "late"> {
   readonly viewers: number;
   readonly video: number;
@@ -79,7 +79,17 @@ export interface LoadProgram {
   readonly command: readonly string[];
   readonly clip: BenchClip;
   readonly cores: string;
+  /** Niceness. @default {as this process} */
+  readonly niceness?: number | undefined;
   readonly directory: string;
+}
+
+/** Viewers most of which read seldom, which costs next to nothing; `load.c` alone has them. */
+export interface LazyViewers {
+  /** How often they read, in ms. */
+  readonly everyMs: number;
+  /** Viewers that read at once, evenly among the others. */
+  readonly probes: number;
 }
 
 /** Compiles `load.c` into `directory` if that is wanted and possible. */
@@ -111,6 +121,7 @@ export class LoadClient implements AsyncDisposable {
     this.#process = new BenchProcess({
       command: [...program.command, ...args],
       cores: program.cores,
+      niceness: program.niceness,
       logFile: join(program.directory, `load-${args[0]}-${processes++}.log`),
       onLine: (line) => this.#take(JSON.parse(line) as LoadEvent),
     });
@@ -130,14 +141,20 @@ export class LoadClient implements AsyncDisposable {
   static viewers(
     program: LoadProgram,
     url: string,
-    options: { readonly streams: number; readonly verify: number },
+    options: {
+      readonly streams: number;
+      readonly verify: number;
+      readonly lazy?: LazyViewers | undefined;
+    },
   ): LoadClient {
     const { path, tagsPerSecond } = program.clip;
+    const { lazy } = options;
     return new LoadClient(program, [
       "view",
       ...["--url", url, "--streams", String(options.streams)],
       ...["--tags-per-second", String(tagsPerSecond)],
       ...["--verify", String(options.verify), "--clip", path],
+      ...(lazy ? ["--lazy", String(lazy.everyMs), "--probes", String(lazy.probes)] : []),
     ]);
   }
 

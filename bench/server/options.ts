@@ -8,7 +8,7 @@ export const PROTOCOLS = ["http-flv", "ws-flv", "http-mp4", "ws-mp4", "rtmp", "r
 export type Protocol = typeof PROTOCOLS[number];
 
 /** What can be measured. */
-export const SCENARIOS = ["fanout", "stalled", "streams", "hls"] as const;
+export const SCENARIOS = ["fanout", "stalled", "streams", "hls", "workers"] as const;
 /** One of {@linkcode SCENARIOS}. */
 export type Scenario = typeof SCENARIOS[number];
 
@@ -26,13 +26,15 @@ export interface BenchOptions {
   readonly viewers: readonly number[] | undefined;
   /** Publishers of the scenario `streams`. */
   readonly publishers: number;
-  /** Flush intervals of this server, in ms. */
-  readonly flushes: readonly number[];
+  /** Flush intervals of this server, in ms; those of the scenario if undefined. */
+  readonly flushes: readonly number[] | undefined;
   /** Isolates of this server; its own default if undefined. */
   readonly workers: number | undefined;
   readonly seconds: number;
   readonly rounds: number;
   readonly warmupSeconds: number;
+  /** Latency within which a viewer is served, for `workers`, in ms. */
+  readonly boundMs: number;
   /** Joins after the last round, 100 a second; 0 for none. */
   readonly joins: number;
   /** Time from the last stalled viewer's stop to the measurement, for buffers to fill up. */
@@ -58,10 +60,12 @@ What:
   --scenario LIST    ${SCENARIOS.join(", ")} [default: fanout]
   --servers LIST     ${SERVER_NAMES.join(", ")} [default: all that are there]
   --protocols LIST   ${PROTOCOLS.join(", ")} [default: http-flv,rtmp]
-  --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls]
+  --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls];
+                     for workers those of each isolate [default: a search that begins at 800]
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
-  --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350]
-  --workers N        [Engine] Workers of m7s [default: not set]
+  --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350; 0 for workers]
+  --workers N        [Engine] Workers of m7s [default: not set; 2 for workers]
+  --bound MS         Latency within which workers serves 99 % of all pictures [default: 50]
 How:
   --seconds N        Length of a round [default: 15]
   --rounds N         Rounds, of which the median counts [default: 3]
@@ -97,6 +101,7 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
       seconds: { type: "string" },
       rounds: { type: "string" },
       warmup: { type: "string" },
+      bound: { type: "string" },
       joins: { type: "string" },
       stall: { type: "string" },
       quick: { type: "boolean", default: false },
@@ -121,11 +126,12 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
     protocols: oneOrMore("protocols", values.protocols, PROTOCOLS),
     viewers: values.viewers === undefined && !quick ? undefined : numbers("viewers", "100,500"),
     publishers: Math.max(1, number("publishers", quick ? 20 : 200)),
-    flushes: numbers("flush", quick ? "0,100" : "0,20,100,350"),
+    flushes: values.flush === undefined && !quick ? undefined : numbers("flush", "0,100"),
     workers: values.workers === undefined ? undefined : numberOf("workers", values.workers),
     seconds: Math.max(1, number("seconds", quick ? 3 : 15)),
     rounds: Math.max(1, number("rounds", quick ? 1 : 3)),
     warmupSeconds: number("warmup", quick ? 2 : 5),
+    boundMs: number("bound", 50),
     joins: number("joins", quick ? 100 : 500),
     stallSeconds: number("stall", quick ? 10 : 30),
     serverCores: values["server-cores"],
@@ -137,7 +143,14 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
   };
 }
 
-type NumberOption = "seconds" | "rounds" | "warmup" | "joins" | "stall" | "publishers";
+type NumberOption =
+  | "seconds"
+  | "rounds"
+  | "warmup"
+  | "bound"
+  | "joins"
+  | "stall"
+  | "publishers";
 
 function numberOf(name: string, text: string): number {
   const value = Number(text);

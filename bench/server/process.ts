@@ -16,6 +16,8 @@ export interface StartOptions {
   readonly command: readonly string[];
   /** Cores as `taskset` takes them; empty for any. */
   readonly cores: string;
+  /** Niceness, as `nice` takes it. @default {as this process} */
+  readonly niceness?: number | undefined;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** File that takes what it prints. */
@@ -47,10 +49,12 @@ export class BenchProcess implements AsyncDisposable {
 
   /** Starts it. */
   constructor(options: StartOptions) {
-    const command = options.cores === ""
-      ? options.command
-      : ["taskset", "-c", options.cores, ...options.command];
-    const [program = "", ...args] = command;
+    const { cores, niceness } = options;
+    const [program = "", ...args] = [
+      ...(cores === "" ? [] : ["taskset", "-c", cores]),
+      ...(niceness === undefined ? [] : ["nice", "-n", String(niceness)]),
+      ...options.command,
+    ];
     this.#child = new Deno.Command(program, {
       args,
       ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -155,6 +159,13 @@ export async function pinSelf(cores: string): Promise<void> {
   if (!success) throw new Error(`Cannot pin to core ${cores}: there is no such core`);
 }
 
+/** Whether processes may be given `niceness`; below 0 that takes privileges. */
+export async function mayBe(niceness: number): Promise<boolean> {
+  // Where it may not, it says so and runs the program all the same: itself, which prints what it has.
+  const output = await outputOf(["nice", "-n", String(niceness), "nice"]).catch(() => "");
+  return output.trim() === String(niceness);
+}
+
 /** The path of a program; undefined if it is not there. */
 export async function which(program: string): Promise<string | undefined> {
   const directories = (Deno.env.get("PATH") ?? "").split(":").concat("/usr/sbin");
@@ -182,6 +193,13 @@ export async function outputOf(
   const text = decoder.decode(stdout) + decoder.decode(stderr);
   if (!success) throw new Error(`${command.join(" ")} failed: ${text.trim().slice(-500)}`);
   return text;
+}
+
+/** CPU time of all that runs on this machine since its start, in seconds (proc_stat(5)). */
+export function machineCpuSeconds(): number {
+  const [, ...ticks] = Deno.readTextFileSync("/proc/stat").split("\n", 1).join("").split(/ +/);
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = ticks.map(Number);
+  return (user + nice + system + irq + softirq + steal) / TICKS;
 }
 
 interface Stat {

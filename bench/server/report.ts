@@ -5,6 +5,7 @@ import { HLS_FAULTS, type HlsFloodResult, type HlsPlayersResult } from "./hls.ts
 import type { BenchOptions } from "./options.ts";
 import type { FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
 import { FAULTS, type Round } from "./stand.ts";
+import type { WorkersResult } from "./workers.ts";
 
 /** A load that used more than this of its core may have held up what it measured. */
 const LOAD_BOUND = 0.85;
@@ -31,12 +32,14 @@ export function tables(results: readonly Result[]): string {
     const fanout = own.filter((result) => result.scenario === "fanout");
     const stalled = own.filter((result) => result.scenario === "stalled");
     const streams = own.filter((result) => result.scenario === "streams");
+    const workers = own.filter((result) => result.scenario === "workers");
     const hls = own.filter((result) => result.scenario === "hls");
     const players = hls.filter((result) => result.kind === "players");
     const floods = hls.filter((result) => result.kind === "flood");
     if (fanout.length > 0) parts.push(`${protocol}, one stream:\n\n${fanoutTable(fanout)}`);
     if (stalled.length > 0) parts.push(`${protocol}, stalled viewers:\n\n${stalledTable(stalled)}`);
     if (streams.length > 0) parts.push(`${protocol}, many streams:\n\n${streamsTable(streams)}`);
+    for (const result of workers) parts.push(workersPart(result));
     if (players.length > 0) parts.push(`HLS, players of one stream:\n\n${playersTable(players)}`);
     if (floods.length > 0) parts.push(`HLS, requests at most:\n\n${floodTable(floods)}`);
   }
@@ -166,6 +169,44 @@ function streamsTable(results: readonly StreamsResult[]): string {
       pair(many.latencyP50, many.latencyP99),
     ]),
   );
+}
+
+function workersPart({ label, boundMs, niceness, counts, steps, ratio }: WorkersResult): string {
+  const header = [
+    "isolates",
+    "viewers",
+    "of each isolate",
+    "CPU, server + load",
+    "of others",
+    "µs/viewer-s",
+    "RSS MB",
+    "latency p50/p99 ms",
+    "lowest rate",
+    "< 95 %",
+    "served",
+  ];
+  const rows = table(
+    header,
+    steps.map(({ workers, viewers, byIsolate, median, failed, served }) => [
+      String(workers),
+      String(viewers),
+      byIsolate?.join(" + ") ?? "",
+      `${median.cpu.toFixed(2)} + ${median.loadCpu.toFixed(2)}`,
+      median.othersCpu.toFixed(2),
+      median.usPerViewer.toFixed(0),
+      median.rssMB.toFixed(0),
+      pair(median.latencyP50, median.latencyP99),
+      median.lowestTags.toFixed(1),
+      String(median.behind + failed),
+      served ? "yes" : "no",
+    ]),
+  );
+  const most = counts.map(({ workers, viewers, serverCores, loadCores }) =>
+    `${workers} on cores ${serverCores}, load on ${loadCores}: ${viewers} viewers`
+  );
+  const load = niceness === undefined ? "load without priority" : `load at nice ${niceness}`;
+  return `${label}, isolates, p99 within ${boundMs} ms, ${load}:\n\n${rows}\n\n` +
+    `${most.join("; ")}; ratio ${ratio.toFixed(2)}`;
 }
 
 function playersTable(results: readonly HlsPlayersResult[]): string {

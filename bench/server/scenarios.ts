@@ -6,6 +6,7 @@ import type { Distribution } from "./load_client.ts";
 import type { Protocol, Scenario } from "./options.ts";
 import { SERVERS, type Variant, variantsOf } from "./servers.ts";
 import { type Bench, FAULTS, medianOf, type Round, Stand } from "./stand.ts";
+import { type WorkersResult, workersScenario } from "./workers.ts";
 
 /** Share of viewers that may be short of their full rate before a server counts as behind. */
 const BEHIND_SHARE = 0.01;
@@ -67,7 +68,7 @@ export interface StreamsResult extends ResultBase {
 }
 
 /** What a measurement gave. */
-export type Result = FanoutResult | StalledResult | StreamsResult | HlsResult;
+export type Result = FanoutResult | StalledResult | StreamsResult | HlsResult | WorkersResult;
 
 /** Measures all that was asked for; servers that are not there are passed over. */
 export async function* runAll(bench: Bench): AsyncGenerator<Result> {
@@ -88,7 +89,17 @@ export async function* runAll(bench: Bench): AsyncGenerator<Result> {
       log(`${variant.label} (${version}), hls`);
       yield* passOver(hlsScenario({ bench, variant, version }), log);
     }
-    const scenarios = options.scenarios.filter((scenario) => scenario !== "hls");
+    if (options.scenarios.includes("workers") && kind.viewersByIsolate !== undefined) {
+      for (
+        const variant of variantsOf(name, { flushes: options.flushes ?? [0], workers: undefined })
+      ) {
+        log(`${variant.label} (${version}), workers`);
+        yield* passOver(workersScenario({ bench, variant, version }), log);
+      }
+    }
+    const scenarios = options.scenarios.filter((scenario) =>
+      scenario !== "hls" && scenario !== "workers"
+    );
     for (const variant of variantsOf(name, options)) {
       for (const protocol of options.protocols) {
         if (kind.urls[protocol] === undefined) continue;
@@ -121,12 +132,13 @@ interface Test {
   readonly base: Omit<ResultBase, "scenario">;
 }
 
-const SCENARIO: Readonly<Record<Exclude<Scenario, "hls">, (test: Test) => AsyncGenerator<Result>>> =
-  {
-    fanout,
-    stalled,
-    streams,
-  };
+type ByProtocol = Exclude<Scenario, "hls" | "workers">;
+
+const SCENARIO: Readonly<Record<ByProtocol, (test: Test) => AsyncGenerator<Result>>> = {
+  fanout,
+  stalled,
+  streams,
+};
 
 /** More and more viewers of one stream, until the server falls behind. */
 async function* fanout(test: Test): AsyncGenerator<FanoutResult> {

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import deno from "../../deno.json" with { type: "json" };
-import type { Protocol, ServerName } from "./options.ts";
+import type { StreamInfo } from "../../plugins/http/info.ts";
+import type { BenchOptions, Protocol, ServerName } from "./options.ts";
 import { outputOf, which } from "./process.ts";
 
 /** A server in one of its settings. */
@@ -42,6 +43,8 @@ export interface ServerKind {
   readonly urls: Readonly<Partial<Record<Protocol, (place: Place) => string>>>;
   /** Where players of HLS find stream 0. */
   readonly hlsUrl?: (place: Place) => string;
+  /** How many viewers of stream 0 each of its isolates has, if it has isolates. */
+  viewersByIsolate?(place: Place, variant: Variant): Promise<number[]>;
   /** Its version. @throws {Error} If it is not there; the message says how to get it. */
   find(): Promise<string>;
   launch(variant: Variant, place: Place): Promise<Launch>;
@@ -61,7 +64,7 @@ export const publishUrl: (place: Place) => string = rtmpUrl;
 /** The settings in which a server is measured. */
 export function variantsOf(
   server: ServerName,
-  { flushes, workers }: { flushes: readonly number[]; workers: number | undefined },
+  { flushes = [0, 20, 100, 350], workers }: Pick<BenchOptions, "flushes" | "workers">,
 ): Variant[] {
   const variant = (label: string, flushMs?: number, workers?: number): Variant => ({
     server,
@@ -102,6 +105,18 @@ const m7s: ServerKind = {
     "rtsp": rtspUrl,
   },
   hlsUrl,
+  async viewersByIsolate({ httpPort }, { workers = 1 }) {
+    const url = `http://127.0.0.1:${httpPort}/api/streams/live/s0`;
+    const answer = await fetch(url, { signal: AbortSignal.timeout(5000) });
+    const { subscribers }: StreamInfo = await answer.json();
+    const counts = Array.from({ length: workers }, () => 0);
+    // Isolates count their subscribers in steps of as many as they are, each from its own number on.
+    for (const { number } of subscribers) {
+      const isolate = (number - 1) % workers;
+      counts[isolate] = (counts[isolate] ?? 0) + 1;
+    }
+    return counts;
+  },
   async find() {
     const revision = await outputOf(["git", "-C", ROOT, "describe", "--always", "--dirty"])
       .catch(() => "");

@@ -3,13 +3,14 @@
 import { delay } from "@std/async/delay";
 import { join } from "node:path";
 import {
+  type LazyViewers,
   LoadClient,
   type LoadProgram,
   type PublishWindow,
   type ViewWindow,
 } from "./load_client.ts";
 import type { BenchOptions, Protocol } from "./options.ts";
-import { BenchProcess, type Usage } from "./process.ts";
+import { BenchProcess, machineCpuSeconds, type Usage } from "./process.ts";
 import { type Place, publishUrl, SERVERS, type Variant } from "./servers.ts";
 
 /** How long a server may take to listen. */
@@ -48,6 +49,8 @@ export interface Round {
   readonly latencyMax: number;
   /** What publisher and viewers used; near 1, they and not the server were measured. */
   readonly loadCpu: number;
+  /** What all others on the machine used: what is left for the server is less than its cores. */
+  readonly othersCpu: number;
   /** How late the publisher was, in ms. */
   readonly publishP99: number;
   /** Publishers whose connection broke. */
@@ -141,14 +144,20 @@ export class Stand implements AsyncDisposable {
     return url;
   }
 
+  /** How many viewers of the first stream each isolate has; undefined if the server does not tell. */
+  async viewersByIsolate(): Promise<number[] | undefined> {
+    return await SERVERS[this.#variant.server].viewersByIsolate?.(this.#place, this.#variant);
+  }
+
   /** Viewers by `protocol`, none of them open yet. */
-  viewers(protocol: Protocol): LoadClient {
+  viewers(protocol: Protocol, lazy?: LazyViewers): LoadClient {
     const url = SERVERS[this.#variant.server].urls[protocol]?.(this.#place);
     if (url === undefined) {
       throw new Error(`Cannot watch: ${this.#variant.label} has no ${protocol}`);
     }
     const { options, program } = this.#bench;
-    return LoadClient.viewers(program, url, { streams: this.#streams, verify: options.verify });
+    const { verify } = options;
+    return LoadClient.viewers(program, url, { streams: this.#streams, verify, lazy });
   }
 
   /** Measures for `seconds`. */
@@ -156,17 +165,20 @@ export class Stand implements AsyncDisposable {
     const publisher = this.#publisher;
     if (publisher === undefined) throw new Error("Cannot measure: nothing is published");
     await Promise.all([publisher.begin(), viewers.begin()]);
+    const machineBefore = machineCpuSeconds();
     const before = this.usage();
     const startMs = performance.now();
     await delay(seconds * 1000);
     const after = this.usage();
     const elapsed = (performance.now() - startMs) / 1000;
+    const machineCpu = (machineCpuSeconds() - machineBefore) / elapsed;
     const [published, viewed] = await Promise.all([
       publisher.end<PublishWindow>(),
       viewers.end<ViewWindow>(),
     ]);
     if (this.#server.ended) throw await this.#death();
     const cpu = (after.cpuSeconds - before.cpuSeconds) / elapsed;
+    const loadCpu = (published.cpuSeconds + viewed.cpuSeconds) / viewed.seconds;
     const { latency } = viewed;
     return {
       viewers: viewed.viewers,
@@ -181,7 +193,8 @@ export class Stand implements AsyncDisposable {
       latencyP50: latency.p50 ?? 0,
       latencyP99: latency.p99 ?? 0,
       latencyMax: latency.max ?? 0,
-      loadCpu: (published.cpuSeconds + viewed.cpuSeconds) / viewed.seconds,
+      loadCpu,
+      othersCpu: Math.max(0, machineCpu - cpu - loadCpu),
       publishP99: published.late.p99 ?? 0,
       unpublished: published.lost,
       missing: viewed.missing,
