@@ -1,6 +1,7 @@
 /** The engine: all streams, and the ways in and out. */
 
 import { BufferPool } from "./buffer_pool.ts";
+import { FlushTimers } from "./flush_timer.ts";
 import { type End, EndedError, StreamNotFoundError, StreamTakenError } from "./errors.ts";
 import { Events } from "./events.ts";
 import { type Guard, type GuardOptions, type GuardRequest, Guards } from "./guards.ts";
@@ -113,10 +114,12 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     this.#guards = new Guards(log);
     this.#waiting = new Waiting((path) => this.isolates.forget(path));
     const options = () => this.#options;
+    const nowMs = init.nowMs ?? (() => performance.now());
     this.#host = {
       log,
-      nowMs: init.nowMs ?? (() => performance.now()),
+      nowMs,
       buffers: new BufferPool(BATCH_BUFFER_BYTES),
+      timers: new FlushTimers(nowMs),
       get options() {
         return options();
       },

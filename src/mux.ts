@@ -4,6 +4,7 @@ import { BufferPool } from "./buffer_pool.ts";
 import { concat } from "./bytes.ts";
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { Cursor, type ReadOptions, type Source } from "./cursor.ts";
+import { FlushTimers } from "./flush_timer.ts";
 import type { MediaFrame } from "./frame.ts";
 import { FrameDurations } from "./frame_durations.ts";
 import { Interleaver } from "./interleave.ts";
@@ -86,6 +87,8 @@ export interface MuxInit {
   readonly nowMs: () => number;
   /** Buffers of {@linkcode BATCH_BUFFER_BYTES}, in which batches are made. @default {its own} */
   readonly buffers?: BufferPool;
+  /** By which batches go out. @default {its own} */
+  readonly timers?: FlushTimers;
   /**
    * Called once when the mux takes no more frames: when its last viewer has gone, its tracks have
    * ended or its format has failed.
@@ -106,6 +109,7 @@ export class Mux implements Waiter {
   readonly #onClose: () => void;
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
+  readonly #timers: FlushTimers;
   readonly #durations: FrameDurations | undefined;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
@@ -126,6 +130,7 @@ export class Mux implements Waiter {
     this.#onClose = init.onClose;
     this.#nowMs = init.nowMs;
     this.#buffers = init.buffers ?? new BufferPool(BATCH_BUFFER_BYTES);
+    this.#timers = init.timers ?? new FlushTimers(init.nowMs);
   }
 
   /** Viewers that read now. */
@@ -173,6 +178,7 @@ export class Mux implements Waiter {
       const wrap = this.#format.wrap?.bind(this.#format);
       schedule = new FlushSchedule(this.#ring, {
         intervalMs: flushMs,
+        timer: this.#timers.of(flushMs),
         nowMs: this.#nowMs,
         buffers: this.#buffers,
         wrap,

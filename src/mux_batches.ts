@@ -1,6 +1,7 @@
 /** What viewers of a mux share: its items, and the batches in which these leave together. */
 
 import type { BufferPool } from "./buffer_pool.ts";
+import type { FlushTimer, Gatherer } from "./flush_timer.ts";
 import type { Format } from "./mux.ts";
 import type { Ring, RingItem } from "./ring.ts";
 import { WakeList } from "./wake_list.ts";
@@ -71,6 +72,8 @@ export const BATCH_BUFFER_BYTES = MAX_BATCH_BYTES + 256;
 export interface FlushInit {
   /** How long items are gathered; 0 for not at all. */
   readonly intervalMs: number;
+  /** Shared with others of this interval. */
+  readonly timer: FlushTimer;
   /** Milliseconds of a clock that never goes back. */
   readonly nowMs: () => number;
   /** What batches are made in. */
@@ -80,7 +83,7 @@ export interface FlushInit {
 }
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
-export class FlushSchedule {
+export class FlushSchedule implements Gatherer {
   /** Readers that have read all that was flushed. */
   readonly waiting: WakeList = new WakeList();
   /** How many readers there are. */
@@ -89,6 +92,7 @@ export class FlushSchedule {
   error: unknown;
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
+  readonly #timer: FlushTimer;
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
   readonly #wrap: Format["wrap"] | undefined;
@@ -99,12 +103,13 @@ export class FlushSchedule {
   #flushed: number;
   /** When the next flush is due: one interval after the one before was. */
   #dueMs = -Infinity;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #waits = false;
 
   /** The schedule of readers of `ring`. */
-  constructor(ring: Ring<MuxItem>, { intervalMs, nowMs, buffers, wrap }: FlushInit) {
+  constructor(ring: Ring<MuxItem>, { intervalMs, timer, nowMs, buffers, wrap }: FlushInit) {
     this.#ring = ring;
     this.#intervalMs = intervalMs;
+    this.#timer = timer;
     this.#nowMs = nowMs;
     this.#buffers = buffers;
     this.#wrap = wrap;
@@ -118,18 +123,18 @@ export class FlushSchedule {
 
   /** Told when there is more in the ring. */
   onWrite(): void {
-    if (this.#flushed === this.#ring.head || this.#timer !== undefined) return;
-    const leftMs = this.#dueMs - this.#nowMs();
-    if (leftMs <= 0) return this.flush();
-    this.#timer = setTimeout(() => this.flush(), leftMs);
+    if (this.#flushed === this.#ring.head || this.#waits) return;
+    if (this.#dueMs <= this.#nowMs()) return this.flush();
+    this.#waits = true;
+    this.#timer.wait(this, this.#dueMs);
   }
 
   /** Lets readers have all that is in the ring. */
-  flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+  flush(dueMs: number = this.#dueMs): void {
+    if (this.#waits) this.#timer.leave(this);
+    this.#waits = false;
     const nowMs = this.#nowMs();
-    const nextMs = this.#dueMs + this.#intervalMs;
+    const nextMs = dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
     this.#flushed = this.#ring.head;
     this.#forget();

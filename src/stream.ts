@@ -1,6 +1,7 @@
 /** Streams: tracks under a path, who writes them, who reads them, and how long they live. */
 
 import type { BufferPool } from "./buffer_pool.ts";
+import type { FlushTimers } from "./flush_timer.ts";
 import { type End, type EndCode, EndedError } from "./errors.ts";
 import type { AudioAccessUnit, DataUnit, Frame, MediaFrame, VideoAccessUnit } from "./frame.ts";
 import type { Logger } from "./log.ts";
@@ -29,6 +30,8 @@ export interface StreamHost {
   readonly nowMs: () => number;
   /** What muxes make batches in. */
   readonly buffers: BufferPool;
+  /** By which batches of muxes go out. */
+  readonly timers: FlushTimers;
   /** Told when a track has its first configuration. */
   onTrack(stream: Stream, track: Track): void;
   /** Told when a track has another configuration than before. */
@@ -340,8 +343,8 @@ export class Stream {
       muxes.delete(key);
       if (muxes.size === 0) this.#muxes.delete(create);
     };
-    const { nowMs, buffers } = this.#host;
-    const mux = new Mux(create, { nowMs, buffers, onClose });
+    const { nowMs, buffers, timers } = this.#host;
+    const mux = new Mux(create, { nowMs, buffers, timers, onClose });
     this.#muxes.set(create, muxes.set(key, mux));
     const stop = this.giveTracks({
       add: (_kind, writer) => {

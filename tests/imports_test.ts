@@ -22,6 +22,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "guards",
     "flush",
     "buffer_pool",
+    "flush_timer",
   ],
   ["bytes", "bits", "slab"],
   ["codecs/"],

@@ -1,0 +1,69 @@
+/** When what is gathered goes out: at the same moments for all streams of one flush interval. */
+
+/** Who gathers. */
+export interface Gatherer {
+  /** Called once after {@linkcode FlushTimer.wait}, with the time that it was due at in ms. */
+  flush(dueMs: number): void;
+}
+
+/**
+ * One timer for all who gather for as long as each other. The first one that waits says when it is
+ * due, and the others go out with it, none of them later than they asked for: so their next turns
+ * fall together, and hundreds of streams wake the process no more often than one.
+ */
+export class FlushTimer {
+  readonly #nowMs: () => number;
+  readonly #waiting = new Set<Gatherer>();
+  #dueMs = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** A timer by a clock that never goes back. */
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** Flushes `gatherer` at `dueMs`, or before that together with others. Idempotent. */
+  wait(gatherer: Gatherer, dueMs: number): void {
+    this.#waiting.add(gatherer);
+    if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
+    clearTimeout(this.#timer);
+    this.#dueMs = dueMs;
+    this.#timer = setTimeout(() => this.#fire(), dueMs - this.#nowMs());
+  }
+
+  /** Lets `gatherer` wait no more. Idempotent. */
+  leave(gatherer: Gatherer): void {
+    if (!this.#waiting.delete(gatherer) || this.#waiting.size > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #fire(): void {
+    const dueMs = this.#dueMs;
+    this.#timer = undefined;
+    for (const gatherer of [...this.#waiting]) {
+      if (this.#waiting.delete(gatherer)) gatherer.flush(dueMs);
+    }
+  }
+}
+
+/** The timers of an engine, one for each flush interval that is in use. */
+export class FlushTimers {
+  readonly #nowMs: () => number;
+  readonly #timers = new Map<number, FlushTimer>();
+
+  /** Timers by a clock that never goes back. */
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** The timer of those who gather for `intervalMs`: one of the few flush intervals. */
+  of(intervalMs: number): FlushTimer {
+    let timer = this.#timers.get(intervalMs);
+    if (timer === undefined) {
+      timer = new FlushTimer(this.#nowMs);
+      this.#timers.set(intervalMs, timer);
+    }
+    return timer;
+  }
+}
