@@ -25,8 +25,6 @@ export interface Container {
   readonly format: SegmentFormat;
   /** End of the names of segments and parts. */
   readonly extension: string;
-  /** Whether it says how long samples last. */
-  readonly hasDurations: boolean;
   /** Whether it can carry frames of `config`, and players of HLS may be able to play them. */
   carries(config: VideoConfig | AudioConfig): boolean;
   /** Codec string for the CODECS attribute (RFC 6381). */
@@ -57,7 +55,6 @@ function fragmentedMp4(): Container {
   return {
     format: "fmp4",
     extension: "m4s",
-    hasDurations: true,
     carries: (config) => isMp4Codec(config) && !UNPLAYED.has(config.fourcc),
     codec: mp4CodecString,
     init: (tracks) => fmp4Init(tracks) as Uint8Array<ArrayBuffer>,
@@ -72,7 +69,6 @@ function mpegTs(): Container {
   return {
     format: "ts",
     extension: "ts",
-    hasDurations: false,
     carries: isTsConfig,
     codec: (config) => config.fourcc === ".mp3" ? TS_MP3 : config.codec,
     init: () => undefined,

@@ -19,7 +19,13 @@ export interface HlsOptions {
   readonly TargetDuration: number;
   /** Duration of a part of a segment in ms, 50 to 2,000; whole frames make the nearest. @default {200} */
   readonly PartDuration: number;
-  /** Fewest segments that a playlist keeps, 3 to 100. @default {7} */
+  /**
+   * Fewest segments that a playlist keeps, 3 to 100; it lasts for three target durations at least.
+   *
+   * They lie in memory, and those of before it for as long again: with the usual options 32 s of a
+   * stream, which are 4 MB for each Mbit/s, in each format that is asked for. However much a
+   * publisher sends, it is 512 MiB, and 32 MiB of the segment that is being made. @default {7}
+   */
   readonly Segments: number;
   /** Format of the segments where a request names none: `fmp4` or `ts`. @default {"fmp4"} */
   readonly Format: SegmentFormat;

@@ -5,6 +5,7 @@ import type { ChunkEnds } from "../../src/fmp4.ts";
 import type { MediaFrame } from "../../src/frame.ts";
 import type { FormatTracks } from "../../src/mux.ts";
 import type { Container } from "./container.ts";
+import { compareFrames, FrameOrder, WAIT_US } from "./frame_order.ts";
 import { type Timing, timingOf, type TimingOptions } from "./timing.ts";
 
 /** The beginning of a segment. */
@@ -60,9 +61,6 @@ interface Break {
   readonly unixMs: number;
 }
 
-/** Which frames a part takes: all that there are, or those whose end is known. */
-type Takes = "all" | "ended";
-
 interface OpenSegment {
   readonly startUs: number;
   discontinuity: boolean;
@@ -71,6 +69,7 @@ interface OpenSegment {
   /** Whether its first part is out, which settles its configurations. */
   started: boolean;
   bytes: number;
+  frames: number;
   /** Kinds of its frames. */
   readonly kinds: Set<MediaFrame["kind"]>;
 }
@@ -90,17 +89,21 @@ const KEY_SLACK_US = 50_000;
  */
 const SOFT_EXCESS_US = 200_000;
 const HARD_EXCESS_US = 450_000;
-/** How long audio waits for video that is late, in µs, before it cuts parts without it. */
-const HOLD_US = 500_000;
 /** A track without a frame for so long, in µs, is none of the next segment's. */
 const VANISHED_US = 10_000_000;
 /** Most bytes of a segment before it is cut anywhere: some seconds at 50 Mbit/s. */
 export const MAX_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** Most frames of a segment, as each takes some bytes more: a minute of the shortest Opus has half. */
+const MAX_SEGMENT_FRAMES = 50_000;
 /** The least duration of a part, in µs: one without would be none. */
 const MIN_PART_US = 1000;
 
 /**
  * Cuts frames into segments, and these into parts.
+ *
+ * What ends at a time has all that is seen and heard before it: a cut waits for audio to come as
+ * far, so that audio lasts as long as video, or a little longer. Players that find one of them end
+ * earlier than the playlist says may wait for the rest of it.
  *
  * Segments begin at keyframes, unless the target duration allows no wait for one. The first segment
  * is held back until it is complete: it shows what target durations suit the stream, which may not
@@ -113,11 +116,14 @@ export class Segmenter {
   readonly #container: Container;
   readonly #sink: SegmentSink;
   readonly #carried = new WeakMap<VideoConfig | AudioConfig, boolean>();
+  readonly #order = new FrameOrder();
   /** Frames of the first segment while that is not complete. */
   #first: MediaFrame[] | undefined = [];
   #firstBytes = 0;
   #firstHasVideo = false;
   #hurries = false;
+  /** Where the first segment ends at the latest, if somebody waits for it. */
+  #firstEndUs = Infinity;
   #timing: Timing | undefined;
   #open: OpenSegment | undefined;
   /** Frames that are in no part yet. */
@@ -150,9 +156,8 @@ export class Segmenter {
    */
   push(frame: MediaFrame): void {
     if (!this.#carries(frame.config)) return;
-    const timing = this.#timing;
-    if (timing === undefined) this.#learn(frame);
-    else this.#take(frame, timing);
+    this.#order.push(frame);
+    this.#goOn();
   }
 
   /**
@@ -167,14 +172,25 @@ export class Segmenter {
   /** Makes frames after `afterUs` begin a segment with a discontinuity; 0 is now at `unixMs`. */
   breakAfter(afterUs: number, unixMs: number): void {
     this.#break = { afterUs, unixMs };
+    this.#order.breakAfter(afterUs);
   }
 
   /** Completes what is there: no frame comes any more. */
   finish(): void {
+    this.#order.end();
+    this.#goOn();
     const last = this.#first?.at(-1);
     if (last !== undefined) this.#settle(last.dts);
     const timing = this.#timing;
-    if (timing !== undefined) this.#endSegment(this.#naturalEnd(timing), timing, "all");
+    if (timing !== undefined) this.#endSegment(this.#naturalEnd(timing), timing);
+  }
+
+  /** Takes the frames whose turn it is. */
+  #goOn(): void {
+    for (let frame = this.#order.next(); frame !== undefined; frame = this.#order.next()) {
+      if (this.#timing === undefined) this.#learn(frame);
+      else this.#take(frame, this.#timing);
+    }
   }
 
   #carries(config: VideoConfig | AudioConfig): boolean {
@@ -191,8 +207,7 @@ export class Segmenter {
     const frames = this.#first ?? [];
     const [first] = frames;
     if (first !== undefined && this.#endsFirst(frame, first)) {
-      this.#settle(frame.dts);
-      return this.push(frame);
+      return this.#settle(frame.dts, frame);
     }
     frames.push(frame);
     this.#firstBytes += frame.data.length;
@@ -211,13 +226,11 @@ export class Segmenter {
       (kind === "video" || !this.#firstHasVideo) && dts - first.dts >= leastUs;
     const key = frames.findLastIndex((frame) => frame.key && canEnd(frame));
     const end = key >= 0 ? key : frames.findLastIndex(canEnd);
-    const [next] = end < 0 ? [] : frames.slice(end);
+    const next = frames[end];
     if (next === undefined) return;
-    const rest = frames.splice(end);
     const gops = Math.max(1, Math.ceil((this.#init.segmentUs - KEY_SLACK_US) / gopUs));
-    const timing = this.#settle(Math.max(next.dts, first.dts + gops * gopUs));
-    this.#endSegment(next.dts, timing, "ended");
-    for (const frame of rest) this.#take(frame, timing);
+    this.#firstEndUs = next.dts;
+    this.#settle(Math.max(next.dts, first.dts + gops * gopUs));
   }
 
   /** The longest distance of keyframes so far; undefined before there is one. */
@@ -243,7 +256,9 @@ export class Segmenter {
     const elapsedUs = frame.dts - first.dts;
     const leads = frame.kind === "video" || !this.#firstHasVideo;
     if (leads && frame.key && elapsedUs >= segmentUs - KEY_SLACK_US) return true;
-    if (elapsedUs >= this.#maxFirstUs || this.#firstBytes > MAX_SEGMENT_BYTES) return true;
+    const count = this.#first?.length ?? 0;
+    if (this.#firstBytes > MAX_SEGMENT_BYTES || count >= MAX_SEGMENT_FRAMES) return true;
+    if (elapsedUs >= this.#maxFirstUs) return true;
     if (this.#isBroken(frame.dts)) return true;
     const same = this.#first?.findLast(({ kind }) => kind === frame.kind);
     return same !== undefined && same.config !== frame.config;
@@ -254,16 +269,20 @@ export class Segmenter {
     return targetSeconds > 0 ? targetSeconds * 1e6 : Math.max(MAX_FIRST_US, segmentUs);
   }
 
-  /** Takes the timing from the first segment, as if it ended at `endUs`, and makes it. */
-  #settle(endUs: number): Timing {
+  /**
+   * Takes the timing from the first segment, as if it ended at `endUs`, and then its frames and those
+   * after it: `next`, and those that wait.
+   */
+  #settle(endUs: number, next?: MediaFrame): void {
     const frames = this.#first ?? [];
     const startUs = frames[0]?.dts ?? 0;
-    const timing = timingOf(frames, Math.min(endUs, startUs + this.#maxFirstUs), this.#init);
-    this.#timing = timing;
+    this.#timing = timingOf(frames, Math.min(endUs, startUs + this.#maxFirstUs), this.#init);
     this.#first = undefined;
-    this.#sink.onTiming(timing);
-    for (const frame of frames) this.#take(frame, timing);
-    return timing;
+    this.#sink.onTiming(this.#timing);
+    const rest = this.#order.restart();
+    // What was too late to go on in its turn is not too late now.
+    frames.sort(compareFrames);
+    for (const frame of [...frames, ...(next ? [next] : []), ...rest]) this.push(frame);
   }
 
   #take(frame: MediaFrame, timing: Timing): void {
@@ -279,6 +298,7 @@ export class Segmenter {
     if (kind === "video" && !open.started && !open.kinds.has("video")) open.key = frame.key;
     open.kinds.add(kind);
     open.bytes += frame.data.length;
+    open.frames++;
     this.#newestUs[kind] = Math.max(this.#newestUs[kind], dts);
     this.#pending.push(frame);
   }
@@ -302,39 +322,44 @@ export class Segmenter {
       key: frame.kind === "video" ? frame.key : this.#video === undefined,
       started: false,
       bytes: 0,
-      kinds: new Set(this.#pending.map(({ kind }) => kind)),
+      frames: 0,
+      kinds: new Set(),
     };
   }
 
   /** Ends the part or the segment before `frame`, if one of them ends there. */
   #cutBefore(frame: MediaFrame, open: OpenSegment, timing: Timing): void {
-    const { kind, dts } = frame;
+    const leads = frame.kind === "video" || this.#video === undefined;
+    // Audio that goes with video is as much newer as that is shown later.
+    const dts = leads ? frame.dts : frame.dts - this.#order.delayUs;
     const elapsedUs = dts - open.startUs;
     const targetUs = timing.targetSeconds * 1e6;
     if (elapsedUs > targetUs + HARD_EXCESS_US) {
       // A pause, or an end that has been missed: no segment may be so long.
-      this.#endSegment(this.#naturalEnd(timing), timing, "all");
-      this.#breakOff(dts);
+      this.#endSegment(this.#naturalEnd(timing), timing);
+      this.#breakOff(frame.dts);
       this.#endUs = dts;
       return;
     }
-    if (this.#isBroken(dts) || this.#changes(frame, open)) {
-      this.#endSegment(Math.max(dts, this.#naturalEnd(timing)), timing, "all");
-      return this.#breakOff(dts);
+    if (this.#isBroken(frame.dts) || this.#changes(frame, open)) {
+      this.#endSegment(Math.max(dts, this.#naturalEnd(timing)), timing);
+      return this.#breakOff(frame.dts);
     }
-    const leads = kind === "video" || this.#video === undefined;
-    if (!leads && dts - this.#newestUs.video < HOLD_US) {
-      if (elapsedUs > targetUs + 2 * SOFT_EXCESS_US) this.#endSegment(dts, timing, "ended");
+    // Where audio no longer waits for video, it cuts parts without it.
+    if (!leads && dts - this.#newestUs.video < WAIT_US.audio) {
+      if (elapsedUs > targetUs + 2 * SOFT_EXCESS_US) this.#endSegment(dts, timing, frame);
       return;
     }
     const lacksKey = !open.key && (open.started || open.kinds.has("video"));
     const isDue = elapsedUs >= timing.segmentUs - KEY_SLACK_US || lacksKey;
-    if (leads && frame.key && isDue) return this.#endSegment(dts, timing, "ended");
-    const isFull = open.bytes > MAX_SEGMENT_BYTES;
-    if (isFull || elapsedUs + timing.frameUs > targetUs + SOFT_EXCESS_US) {
-      return this.#endSegment(dts, timing, "ended");
+    if (leads && (dts >= this.#firstEndUs || (frame.key && isDue))) {
+      return this.#endSegment(dts, timing, frame);
     }
-    if (dts - this.#partsEndUs >= timing.partUs) this.#endPart(dts, timing, "ended");
+    const isFull = open.bytes > MAX_SEGMENT_BYTES || open.frames >= MAX_SEGMENT_FRAMES;
+    if (isFull || elapsedUs + timing.frameUs > targetUs + SOFT_EXCESS_US) {
+      return this.#endSegment(dts, timing, frame);
+    }
+    if (dts - this.#partsEndUs >= timing.partUs) this.#endPart(dts, timing, frame);
   }
 
   /** Whether the stream has broken off before `dts`. */
@@ -360,19 +385,20 @@ export class Segmenter {
   /** Where the frames so far end if the last one lasts as long as others, and the segment may. */
   #naturalEnd({ frameUs, targetSeconds }: Timing): number {
     const { video, audio } = this.#newestUs;
-    const endUs = this.#video === undefined
-      ? audio + frameUs
-      : Math.max(video + frameUs, this.#audio === undefined ? -Infinity : audio);
+    const heardUs = this.#audio === undefined ? -Infinity : audio - this.#order.delayUs;
+    const endUs = this.#video === undefined ? audio + frameUs : Math.max(video + frameUs, heardUs);
     const startUs = this.#open?.startUs ?? 0;
     return Math.min(endUs, startUs + targetSeconds * 1e6 + HARD_EXCESS_US);
   }
 
-  #endSegment(endUs: number, timing: Timing, frames: Takes): void {
+  /** Ends the segment, and its last part with it. */
+  #endSegment(endUs: number, timing: Timing, next?: MediaFrame): void {
     const open = this.#open;
     if (open === undefined) return;
     const end = Math.max(endUs, this.#partsEndUs + MIN_PART_US);
-    this.#endPart(end, timing, frames);
+    this.#endPart(end, timing, next);
     this.#open = undefined;
+    this.#firstEndUs = Infinity;
     this.#endUs = end;
     if (open.started) this.#sink.onSegmentEnd(end - open.startUs);
     this.#forgetVanished(end);
@@ -389,20 +415,19 @@ export class Segmenter {
     this.#discontinuity = true;
   }
 
-  /** Makes a part of the frames that are there, which the next ones follow at `endUs`. */
-  #endPart(endUs: number, timing: Timing, takes: Takes): void {
+  /** Makes a part, which ends at `endUs`, of the frames that are there; `next` goes on from them. */
+  #endPart(endUs: number, timing: Timing, next?: MediaFrame): void {
     const open = this.#open;
-    const held = takes === "all" ? undefined : this.#heldBack(endUs);
-    const frames = held ? this.#pending.filter((frame) => frame !== held) : this.#pending;
+    const frames = this.#pending;
     if (open === undefined || frames.length === 0) return;
-    this.#pending = held ? [held] : [];
+    this.#pending = [];
     const tracks = { video: this.#video, audio: this.#audio };
     const startsSegment = !open.started;
     if (startsSegment) this.#start(open, tracks);
     const bytes = this.#container.part({
       frames,
       tracks,
-      ends: this.#endsOf(frames, endUs, held),
+      ends: this.#endsOf(frames, endUs, next),
       sequence: ++this.#sequence,
       startsSegment,
     });
@@ -413,22 +438,15 @@ export class Segmenter {
     this.#sink.onPart({ bytes, durationUs, independent });
   }
 
-  /**
-   * The newest frame of audio beside video: the next part has it, when its end is known, so that
-   * samples join without gap or overlap.
-   */
-  #heldBack(endUs: number): MediaFrame | undefined {
-    if (this.#video === undefined || !this.#container.hasDurations) return undefined;
-    const newest = this.#pending.findLast(({ kind }) => kind === "audio");
-    const isAlone = this.#pending.length === 1;
-    return newest === undefined || isAlone || endUs - newest.dts > HOLD_US ? undefined : newest;
-  }
-
-  #endsOf(frames: readonly MediaFrame[], endUs: number, held: MediaFrame | undefined): ChunkEnds {
+  /** Where the frames of each kind end, as far as it is known. */
+  #endsOf(frames: readonly MediaFrame[], endUs: number, next?: MediaFrame): ChunkEnds {
     if (this.#video === undefined) return { audio: endUs };
     const lastVideo = frames.findLast(({ kind }) => kind === "video");
     const hasEnd = lastVideo !== undefined && endUs > lastVideo.dts;
-    return { ...(hasEnd && { video: endUs }), ...(held && { audio: held.dts }) };
+    const audioUs = next?.kind === "audio" ? next.dts : next && this.#order.nextUs("audio");
+    // A frame does not last through a pause.
+    const lasts = audioUs !== undefined && audioUs - this.#newestUs.audio <= WAIT_US.audio;
+    return { ...(hasEnd && { video: endUs }), ...(lasts && { audio: audioUs }) };
   }
 
   #start(open: OpenSegment, tracks: FormatTracks): void {

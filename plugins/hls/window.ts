@@ -55,6 +55,8 @@ export interface WindowInit {
   readonly discontinuities: number;
   /** Fewest complete segments that are listed, once there are so many. */
   readonly segments: number;
+  /** Most bytes of all that is kept when a segment is complete. @default {512 MiB} */
+  readonly maxBytes?: number | undefined;
   /** End of the names of segments and parts, such as `m4s`. */
   readonly extension: string;
 }
@@ -71,6 +73,8 @@ interface KeptSegment extends ListedSegment {
   durationUs: number | undefined;
   /** What all segments up to this one last; unlike times on the timeline, without pauses. */
   endUs: number;
+  /** What all segments had lasted when it went off the list. */
+  unlistedUs: number;
 }
 
 /** No segment is unlisted if less than so many target durations would be left (6.2.2). */
@@ -80,6 +84,11 @@ const MIN_WINDOW_TARGETS = 3;
  * (6.2.2).
  */
 export const PART_TARGETS = 3;
+/**
+ * Most bytes of the segments of a stream: 16 of the largest, or what usual options keep of a stream
+ * of 130 Mbit/s. What is more than that shortens the playlist.
+ */
+const MAX_WINDOW_BYTES = 512 * 1024 * 1024;
 
 /**
  * Keeps what a segmenter makes: what the playlist lists, and what it has listed for as long as
@@ -106,6 +115,8 @@ export class SegmentWindow implements SegmentSink {
   #listedUs = 0;
   #longestUs = 0;
   #peak = 0;
+  /** Bytes of all complete segments that are kept. */
+  #bytes = 0;
 
   /** A window without segments. */
   constructor(init: WindowInit) {
@@ -212,6 +223,7 @@ export class SegmentWindow implements SegmentSink {
       init: start.init,
       initName: this.#initNameOf(start.init),
       endUs: Infinity,
+      unlistedUs: Infinity,
       durationUs: undefined,
       bytes: undefined,
       parts: [],
@@ -238,6 +250,7 @@ export class SegmentWindow implements SegmentSink {
     }
     this.#endUs += durationUs;
     this.#listedUs += durationUs;
+    this.#bytes += bytes.length;
     Object.assign(segment, { bytes, durationUs, endUs: this.#endUs });
     this.#countPeak(bytes.length, durationUs);
     this.#unlist();
@@ -261,23 +274,33 @@ export class SegmentWindow implements SegmentSink {
     this.#longestUs = Math.max(this.#longestUs, this.#listedUs);
     const leastUs = MIN_WINDOW_TARGETS * (this.#timing?.targetSeconds ?? 0) * 1e6;
     while (this.#kept.length - this.#unlisted > this.#init.segments) {
-      const durationUs = this.#kept[this.#unlisted]?.durationUs ?? 0;
-      if (this.#listedUs - durationUs < leastUs) return;
+      const oldest = this.#kept[this.#unlisted];
+      const durationUs = oldest?.durationUs ?? 0;
+      if (oldest === undefined || this.#listedUs - durationUs < leastUs) return;
+      oldest.unlistedUs = this.#endUs;
       this.#listedUs -= durationUs;
       this.#unlisted++;
     }
   }
 
-  /** Drops segments at the end of what 6.2.2 calls their availability. */
+  /**
+   * Drops segments that have been off the list for as long as 6.2.2 wants them there: as long as
+   * they and the longest playlist last. Where there is no place for so many, the oldest ones go.
+   */
   #drop(): void {
+    const { maxBytes = MAX_WINDOW_BYTES } = this.#init;
     const partsUs = 2 * PART_TARGETS * (this.#timing?.targetSeconds ?? 0) * 1e6;
-    while (this.#unlisted > 0) {
+    while (this.#kept.length > 1) {
       const [oldest] = this.#kept;
       if (oldest === undefined) return;
-      const neededUs = Math.max(this.#longestUs + (oldest.durationUs ?? 0), partsUs);
-      if (this.#endUs - oldest.endUs < neededUs) return;
+      const durationUs = oldest.durationUs ?? 0;
+      const isNeeded = this.#endUs - oldest.unlistedUs < this.#longestUs + durationUs ||
+        this.#endUs - oldest.endUs < partsUs;
+      if (isNeeded && this.#bytes <= maxBytes) return;
       this.#kept.shift();
-      this.#unlisted--;
+      this.#bytes -= oldest.bytes?.length ?? 0;
+      if (this.#unlisted > 0) this.#unlisted--;
+      else this.#listedUs -= durationUs;
     }
   }
 

@@ -5,6 +5,7 @@ import { delay } from "@std/async/delay";
 import { browserTest, Chromium, type Tab } from "../support/browser.ts";
 import { ConsoleServer } from "../support/browser_server.ts";
 import { FPS, Source } from "../support/browser_source.ts";
+import { makeClip, publish } from "../support/ffmpeg.ts";
 
 /** What a delivery is held to. */
 interface Delivery {
@@ -34,6 +35,10 @@ const RETURN_MS = 10_000;
 const FROZEN_MS = 20_000;
 /** How soon it is to be live again after that. */
 const THAW_MS = 5000;
+/** How long hls.js is watched that forgets: ten segments, of which it has lost four to wait for. */
+const FORGETFUL_MS = 20_000;
+/** It asks for the next part all the time, and where it waits for a whole segment that takes 5 s. */
+const LOAD_MS = 2500;
 /** Small, since there is no graphics card to help. */
 const VIEWPORT = { width: 800, height: 600 };
 
@@ -139,6 +144,77 @@ browserTest("A tab that was frozen for 20 s comes back to live by each delivery"
     say(`${player}: live ${found.atMs - thawMs} ms after its tab came back`);
   }));
 });
+
+/**
+ * A page with nothing but hls.js, which is made to forget that it has loaded some parts. So it does by
+ * itself where the playlist changes while it loads, under load. It then goes by what is buffered: if
+ * that ends before the segment does, it waits for a part that it has.
+ */
+const FORGETFUL_PAGE = `<!doctype html><video id="player" muted autoplay></video>
+<script type="module">
+import Hls from "/console/lib/hls.mjs";
+const video = document.querySelector("video");
+const hls = new Hls({ lowLatencyMode: true, enableWorker: false });
+const end = () => video.buffered.length > 0 ? video.buffered.end(video.buffered.length - 1) : 0;
+const seen = globalThis.seen = { end: 0, forgotten: 0, stillMs: 0 };
+hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => {
+  for (const part of details.partList ?? []) {
+    if (part.index < 4 || part.index > 7 || part.end > end() - 0.15 || !part.loaded) continue;
+    part.elementaryStreams = { audio: null, video: null, audiovideo: null };
+    seen.forgotten++;
+  }
+});
+let grownMs = 0;
+setInterval(() => {
+  const nowMs = performance.now();
+  if (end() > seen.end) grownMs = nowMs;
+  seen.end = end();
+  if (seen.end > 0) seen.stillMs = Math.max(seen.stillMs, nowMs - grownMs);
+}, 50);
+hls.loadSource("/live/a.m3u8");
+hls.attachMedia(video);
+video.addEventListener("loadedmetadata", () => video.play());
+</script>`;
+
+/** Sound and pictures whose frames end at different times, shown as they come or later than that. */
+const SHAPES = [{ sampleRate: 48_000 }, { fps: 30, gop: 60, bFrames: 2, sampleRate: 44_100 }];
+
+browserTest(
+  "hls.js goes on from segment to segment by low latency, whatever it remembers",
+  async () => {
+    await using server = await ConsoleServer.start();
+    await using chromium = await Chromium.launch();
+    await Promise.all(SHAPES.map(async (shape, index) => {
+      const clip = await makeClip({ seconds: 8, ...shape });
+      const durationUs = 8_000_000;
+      // Its end is cut off, so that there is no hole from loop to loop.
+      const packets = clip.packets.filter(({ dtsUs }) => dtsUs < durationUs);
+      const path = `live/${index}`;
+      const loops = Infinity;
+      const loop = { ...clip, packets, durationUs };
+      await using publisher = publish(`${server.rtmp}/${path}`, loop, { loops });
+      await publisher.started;
+      await using tab = await chromium.open({ viewport: VIEWPORT });
+      const body = FORGETFUL_PAGE.replace("live/a", path);
+      const page = `${server.http}/forgetful.html`;
+      await tab.page.route(page, (route) => route.fulfill({ contentType: "text/html", body }));
+      await tab.visit(page);
+      await delay(FORGETFUL_MS);
+      const seen = await tab.page.evaluate<{ forgotten: number; stillMs: number }>("seen");
+      const { forgotten, stillMs } = seen;
+      say(
+        `hls.js: ${
+          JSON.stringify(shape)
+        }: forgot ${forgotten} parts, nothing new for ${stillMs} ms`,
+      );
+      assert(forgotten > 10, `it has forgotten ${forgotten} parts only`);
+      assert(
+        stillMs < LOAD_MS,
+        `${JSON.stringify(shape)}: it has loaded nothing for ${stillMs} ms`,
+      );
+    }));
+  },
+);
 
 /** The latency of a player that is live again, where it was `usualMs` before. */
 function liveMs({ latencyMs }: Delivery, usualMs = NaN): number {

@@ -11,13 +11,6 @@ const MAX_LATE = 3;
 const INTERVAL_MS = 250;
 /** So long after it ran dry a player that loads nothing is helped. */
 const DRY_MS = 700;
-/** A player of low latency that does nothing for so long, with so much to load, has missed it. */
-const IDLE_MS = 600;
-const IDLE_BEHIND = 0.5;
-/** Until then it finds its place. */
-const BEGIN_MS = 5000;
-/** Where it goes then, in seconds from the end of what is buffered. */
-const PAST_END = 0.05;
 /** How often what cannot be decoded may be passed over before it is given up. */
 const MAX_RECOVERIES = 3;
 
@@ -33,9 +26,6 @@ export class HlsPlayer implements Player {
   /** End of what is buffered, and since when the player has had no more than that. */
   #end = 0;
   #drySinceMs = 0;
-  /** When it began, and when it last did something with a part. */
-  #begunMs = 0;
-  #activeMs = 0;
   readonly #onEnded = () => this.#listener.lost({ kind: "ended" });
 
   /** A player that tells `listener`. */
@@ -94,19 +84,8 @@ export class HlsPlayer implements Player {
         hls.recoverMediaError();
       } else this.#listener.failed(error.message);
     });
-    this.#noteLoads(hls, library.Events);
     hls.loadSource(this.#url);
     hls.attachMedia(video);
-  }
-
-  #noteLoads(hls: Hls, events: typeof Hls.Events): void {
-    const note = () => this.#activeMs = performance.now();
-    this.#begunMs = note();
-    hls.on(events.FRAG_LOADING, note);
-    hls.on(events.FRAG_LOADED, note);
-    hls.on(events.FRAG_PARSED, note);
-    hls.on(events.FRAG_BUFFERED, note);
-    hls.on(events.ERROR, note);
   }
 
   #keepUp(): void {
@@ -117,27 +96,11 @@ export class HlsPlayer implements Player {
     if (liveSyncPosition === null || targetLatency === null) return;
     const isLate = latency > targetLatency + MAX_LATE || this.#isStuck(video, liveSyncPosition);
     if (isLate && liveSyncPosition > video.currentTime) video.currentTime = liveSyncPosition;
-    else this.#passMiss(video, hls.latestLevelDetails?.partEnd ?? 0);
-  }
-
-  /**
-   * Goes to the first part that is not loaded where there are parts up to `partEnd` and hls.js does not
-   * load them: at the end of a segment that its media do not quite reach it sometimes waits for the
-   * whole next one, unless it is told to play where nothing is buffered.
-   */
-  #passMiss(video: HTMLVideoElement, partEnd: number): void {
-    const { buffered } = video;
-    const nowMs = performance.now();
-    if (!this.#lowLatency || nowMs - this.#begunMs < BEGIN_MS || buffered.length === 0) return;
-    const end = buffered.end(buffered.length - 1);
-    if (partEnd - end < IDLE_BEHIND || nowMs - this.#activeMs < IDLE_MS) return;
-    this.#activeMs = nowMs;
-    video.currentTime = end + PAST_END;
   }
 
   /**
    * Whether nothing more is loaded, though there is something to play at `live`: hls.js sometimes
-   * does not go on at the end of a segment whose successor has only parts yet.
+   * does not go on at the end of a segment that audio does not reach, as it comes far too late.
    */
   #isStuck({ buffered, readyState }: HTMLVideoElement, live: number): boolean {
     const nowMs = performance.now();

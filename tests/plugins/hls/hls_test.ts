@@ -66,6 +66,66 @@ Deno.test("GET /{path}.m3u8?format=ts leads to segments of MPEG-TS without parts
   assertEquals(server.engine.getStream("live/a")?.subscribers.size, 1);
 });
 
+Deno.test("Format says what GET /{path}.m3u8 leads to where it names none", async () => {
+  await using server = await startHls({ hls: { Format: "ts" } });
+  const publisher = await publishStream(server, "live/a", { toMs: 5000, asked: "ts" });
+  const table: [query: string, uri: string][] = [
+    ["", "a/~/ts.m3u8"],
+    ["?token=x", "a/~/ts.m3u8?token=x"],
+    ["?format=ts", "a/~/ts.m3u8"],
+  ];
+  for (const [query, expected] of table) {
+    const url = `${server.url}/live/a.m3u8${query}`;
+    const response = await fetch(url);
+    const { uri, attributes } = readMultivariant(await response.text());
+    assertEquals([uri, attributes.get("CODECS")], [expected, "avc1.42c01e,mp4a.40.2"]);
+    const { segments, partTarget, hint } = await new Client(new URL(uri, url).href).load();
+    assertEquals([segments.length, partTarget, hint], [2, undefined, undefined]);
+    for (const { uri = "", map } of segments) {
+      assertEquals([map, uri.endsWith(".ts")], [undefined, true]);
+      const file = await fetch(new URL(uri, `${server.url}/live/a/~/`));
+      assertEquals(file.headers.get("Content-Type"), "video/mp2t");
+      assertEquals(walkTs(await file.bytes()).order.slice(0, 2), ["pmt", "video key"]);
+    }
+  }
+  // No segment of fragmented MP4 is made unless somebody asks for it.
+  assertEquals(server.engine.getStream("live/a")?.subscribers.size, 1);
+  const fmp4 = fetch(`${server.url}/live/a.m3u8?format=fmp4`);
+  const { uri } = readMultivariant(await (await fmp4).text());
+  assertEquals(uri, "a/~/fmp4.m3u8");
+  assertEquals(server.engine.getStream("live/a")?.subscribers.size, 2);
+  publisher.close();
+});
+
+Deno.test("segments of many streams stay in memory for as long as they may be asked for, and no longer", async () => {
+  await using server = await startHls({ hls: { Always: true } });
+  const paths = Array.from({ length: 20 }, (_, index) => `live/${index}`);
+  const publishers = [];
+  for (const path of paths) {
+    publishers.push(await publishStream(server, path, { toMs: 100, asked: "none" }));
+  }
+  await eventually("all are read", () => server.engine.subscribers.size === paths.length);
+  const names = paths.map(() => new Set<string>());
+  for (let fromMs = 0; fromMs < 60_000; fromMs += 6000) {
+    for (const [index, publisher] of publishers.entries()) {
+      const shape = { fromMs: fromMs || 120, toMs: fromMs + 6000, gopMs: 2000, audio: false };
+      await pushFrames(publisher, stream(shape));
+      if (fromMs === 0) continue;
+      const { segments } = await new Client(`${server.url}/${paths[index]}/~/fmp4.m3u8`).load();
+      for (const { uri = "" } of segments) names[index]?.add(uri);
+    }
+  }
+  for (const [index, path] of paths.entries()) {
+    let there = 0;
+    for (const name of names[index] ?? []) {
+      const status = await statusOf(`${server.url}/${path}/~/${name}`, { method: "HEAD" });
+      if (status === 200) there++;
+    }
+    // 14 s are listed, and what has left the list stays for 18 s.
+    assertEquals([(names[index]?.size ?? 0) > 24, there], [true, 16], path);
+  }
+});
+
 Deno.test("GET /{path}/~/fmp4.m3u8 blocks until the part or segment is there", async () => {
   await using server = await startHls();
   const publisher = await publishStream(server, "live/a", { toMs: 4000 });

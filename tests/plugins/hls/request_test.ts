@@ -93,7 +93,8 @@ Deno.test("reloadOutcome() waits for what is to come next, and for no more", () 
 
 Deno.test("reloadOutcome() takes a part behind the last one for the first of the next segment", () => {
   const studio = new Studio();
-  studio.push(...stream({ toMs: 4010 }));
+  // Audio has come as far as the keyframe, and no more.
+  studio.push(...stream({ toMs: 4020 }));
   const state = studio.window.state();
   assertEquals(studio.playlist.open, undefined);
   const outcome = (segment: number, part: number) =>

@@ -134,6 +134,52 @@ Deno.test("Segmenter.push() bounds segments in bytes", () => {
   assertEquals(segments.map(({ durationUs }) => durationUs), [360_000, 360_000, undefined]);
 });
 
+Deno.test("Segmenter.push() bounds the frames of segments, however small they are", () => {
+  const studio = new Studio({ partUs: 0 });
+  let segments = 0;
+  studio.window.onSegmentEnd = () => void segments++;
+  const frame = audio(0);
+  // The clock stands still.
+  for (let count = 0; count < 150_010; count++) studio.segmenter.push(frame);
+  assertEquals(segments, 3);
+});
+
+Deno.test("Segmenter.push() takes the target from keyframes at uneven distances, and keeps to it", () => {
+  const table: [
+    gopsMs: number[],
+    hurry: boolean,
+    options: { targetSeconds?: number },
+    target: number,
+    expected: number[],
+  ][] = [
+    // The first two are the first segment; what is longer than these is cut where it must be.
+    [[1000, 1000, 4000, 1000, 4000], false, {}, 2, [2000, 2200, 1800, 2200, 2200, 600]],
+    [[1000, 4000, 1000, 4000], false, {}, 5, [5000, 5000]],
+    [[1000, 1000, 4000, 1000, 4000], true, {}, 2, [1000, 2200, 2200]],
+    [[1000, 4000, 1000, 4000], true, {}, 2, [1000, 2200, 1800]],
+    [[1000, 1000, 4000, 1000, 4000], false, { targetSeconds: 4 }, 4, [2000, 4000, 4200, 800]],
+  ];
+  for (const [gopsMs, hurry, options, target, expected] of table) {
+    const studio = new Studio(options);
+    const frames: MediaFrame[] = [];
+    let fromMs = 0;
+    for (const gopMs of [...gopsMs, ...gopsMs]) {
+      frames.push(...stream({ fromMs, toMs: fromMs + gopMs, gopMs: 60_000 }));
+      fromMs += gopMs;
+    }
+    frames.sort((a, b) => a.dts - b.dts);
+    if (hurry) studio.endFirst();
+    // Each version of the playlist is checked: no rounded duration is above the target.
+    studio.push(...frames);
+    studio.finish();
+    assertEquals([studio.playlist.target, durations(studio).slice(0, expected.length)], [
+      target,
+      expected,
+    ], gopsMs.join());
+    assertCarried(studio, frames);
+  }
+});
+
 Deno.test("Segmenter.push() waits for keyframes as long as a target duration of the config says", () => {
   const studio = new Studio({ targetSeconds: 6 });
   const frames = [
@@ -284,7 +330,8 @@ Deno.test("Segmenter.endFirst() waits for a second keyframe where their distance
   assertEquals(studio.history.length, 0);
   const later = new Studio();
   later.endFirst();
-  later.push(...stream({ toMs: 1210, gopMs: 1200 }));
+  // With audio that has come as far as the second keyframe.
+  later.push(...stream({ toMs: 1220, gopMs: 1200 }));
   assertEquals([later.playlist.target, durations(later)], [3, [1200]]);
 });
 
@@ -367,10 +414,45 @@ Deno.test("SegmentWindow keeps segments for as long as they may be asked for, an
   studio.push(...stream({ toMs: 60_000, gopMs: 2000 }));
   assertEquals(studio.playlist.segments.length, 4);
   const there = studio.made.filter(({ uri }) => studio.window.file(uri) !== undefined);
-  // 4 are listed, and 12 s of those before are kept, which are twice three target durations.
-  assertEquals(there.length, 6);
+  // 4 are listed, with parts of one more; those that left the list stay for its 10 s and their own 2 s.
+  assertEquals(there.length, 10);
   const [oldest] = there;
-  assertEquals(oldest?.uri, studio.made.at(-6)?.uri);
+  assertEquals(oldest?.uri, studio.made.at(-10)?.uri);
+});
+
+Deno.test("SegmentWindow keeps no more bytes than it may, and as many of the newest segments", () => {
+  const mebibyte = 1024 * 1024;
+  // Segments of 2 s with 50 frames: 14 s in the playlist, and those that left it in the last 18 s.
+  const table: [frameBytes: number, listed: number, kept: number][] = [
+    [1024, 7, 16],
+    [mebibyte / 64, 7, 12],
+    [mebibyte / 16, 3, 3],
+    [mebibyte / 2, 1, 1],
+  ];
+  for (const [frameBytes, listed, kept] of table) {
+    const studio = new Studio({ maxBytes: 10 * mebibyte });
+    const data = new Uint8Array(frameBytes);
+    const names = new Set<string>();
+    let most = 0;
+    for (const frame of stream({ toMs: 60_100, gopMs: 2000, audio: false })) {
+      studio.segmenter.push({ ...frame, data } as MediaFrame);
+      const state = studio.window.state();
+      for (const { name, durationUs } of state?.segments ?? []) {
+        if (durationUs !== undefined) names.add(name);
+      }
+      const there = [...names].map((name) => studio.window.file(name));
+      const bytes = there.reduce((sum, file) => sum + (file?.length ?? 0), 0);
+      most = Math.max(most, bytes);
+    }
+    const there = [...names].filter((name) => studio.window.file(name) !== undefined);
+    const complete = studio.window.state()?.segments.filter((one) => one.durationUs !== undefined);
+    assertEquals([complete?.length, there.length], [listed, kept], `${frameBytes} bytes a frame`);
+    // One that is too large by itself is there until the next one.
+    assert(kept === 1 || most <= 10 * mebibyte, `there were ${most} bytes`);
+    assertEquals(there, [...names].slice(-kept));
+    const lasts = complete?.reduce((sum, { durationUs = 0 }) => sum + durationUs, 0);
+    assertEquals(studio.window.listedUs, lasts);
+  }
 });
 
 Deno.test("SegmentWindow lists three target durations at least", () => {

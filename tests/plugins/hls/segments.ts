@@ -20,6 +20,8 @@ export interface StudioOptions {
   /** In µs; 0 for none. */
   readonly partUs?: number;
   readonly segments?: number;
+  /** Most bytes of complete segments. */
+  readonly maxBytes?: number;
   /** Distance of keyframes that is known before. */
   readonly gopUs?: number;
 }
@@ -49,6 +51,7 @@ export class Studio {
       first: 100,
       discontinuities: 100,
       segments: options.segments ?? 7,
+      maxBytes: options.maxBytes,
       extension: this.container.extension,
     });
     this.segmenter = new Segmenter({
@@ -165,26 +168,36 @@ export interface StreamShape {
   readonly audio?: boolean;
   readonly videoConfig?: VideoConfig;
   readonly audioConfig?: AudioConfig;
+  /** How long a frame of audio lasts; as AAC of 48 kHz has it unless this says. */
+  readonly audioMs?: number;
+  /** Frames of video between two that are shown in the order in which they come. */
+  readonly bFrames?: number;
   /** Times in whole ms, as FLV has them. */
   readonly whole?: boolean;
 }
 
 /** Frames of a stream, in the order of their times. */
 export function stream(shape: StreamShape): MediaFrame[] {
-  const { fromMs = 0, toMs, fps = 25, gopMs = 1000, whole = false } = shape;
+  const { fromMs = 0, toMs, fps = 25, gopMs = 1000, whole = false, bFrames = 0 } = shape;
+  const { audioMs = 1024 / 48 } = shape;
   const at = (ms: number) => fromMs + (whole ? Math.round(ms) : ms);
   const frames: MediaFrame[] = [];
   const span = toMs - fromMs;
   if (fps > 0) {
     const gop = Math.round(gopMs * fps / 1000);
     for (let index = 0; index * 1000 / fps < span - 0.001; index++) {
-      const options = shape.videoConfig ? { config: shape.videoConfig } : {};
-      frames.push(video(at(index * 1000 / fps), index % gop === 0, options));
+      const place = index % gop;
+      // All come up to two frames early, so that those that others lean on can come before these.
+      const delay = Math.min(2, bFrames);
+      const early = place === 0 ? delay : place % (bFrames + 1) === 1 ? delay + bFrames : delay - 1;
+      const ctsMs = bFrames > 0 ? Math.round(early * 1000 / fps) : 0;
+      const options = shape.videoConfig ? { config: shape.videoConfig, ctsMs } : { ctsMs };
+      frames.push(video(at(index * 1000 / fps), place === 0, options));
     }
   }
   if (shape.audio ?? true) {
-    for (let index = 0; index * 1024 / 48 < span - 0.001; index++) {
-      frames.push(audio(at(index * 1024 / 48), shape.audioConfig));
+    for (let index = 0; index * audioMs < span - 0.001; index++) {
+      frames.push(audio(at(index * audioMs), shape.audioConfig));
     }
   }
   return frames.sort((a, b) => a.dts - b.dts || (a.kind === "video" ? -1 : 1));
