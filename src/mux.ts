@@ -105,6 +105,9 @@ export class Mux implements Waiter {
   readonly #format: Format;
   readonly #ring: Ring<MuxItem>;
   readonly #frames = new Interleaver();
+  /** Its places among those that wait for the end of the tracks: frames may wait, the end not. */
+  readonly #endings: Place[] = [];
+  readonly #onEnding: Waiter = { wake: () => this.#gather() };
   readonly #schedules = new Map<number, FlushSchedule>();
   readonly #onClose: () => void;
   readonly #nowMs: () => number;
@@ -141,6 +144,9 @@ export class Mux implements Waiter {
   /** Adds the one video or the one audio track to mux, with its configuration of now. */
   add(config: VideoConfig | AudioConfig, ring: Ring<MediaFrame>): void {
     this.#frames.add(config.kind, ring);
+    const ending = new Place(ring.closing);
+    ending.wait(this.#onEnding);
+    this.#endings.push(ending);
     if (this.#header === undefined) return this.#set(config);
     this.#guard(() => this.#change(config, this.#ring.newest()?.dts ?? 0));
     this.wake();
@@ -157,14 +163,20 @@ export class Mux implements Waiter {
     this.wake();
   }
 
-  /** Muxes all frames that have come. */
+  /** Told that frames have come: they are muxed at the next flush. */
   wake(): void {
+    if (this.#schedules.size === 0) this.#gather();
+    for (const schedule of this.#schedules.values()) if (!schedule.defer()) schedule.flush();
+  }
+
+  /** Muxes all frames that have come, and waits for more. */
+  #gather(): void {
+    if (this.#closed) return;
     this.#guard(() => {
       for (let frame = this.#frames.next(); frame; frame = this.#frames.next()) this.#take(frame);
       if (this.#frames.done) this.#durations?.flush();
     });
     if (this.#closed) return;
-    for (const schedule of this.#schedules.values()) schedule.onWrite();
     if (this.#frames.done) this.close();
     else this.#frames.wait(this);
   }
@@ -172,6 +184,7 @@ export class Mux implements Waiter {
   /** A reader for one more viewer. */
   read(options: MuxReadOptions = {}): MuxReader {
     this.#viewers++;
+    this.#gather();
     const flushMs = options.flushMs ?? 0;
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
@@ -182,6 +195,7 @@ export class Mux implements Waiter {
         nowMs: this.#nowMs,
         buffers: this.#buffers,
         wrap,
+        gather: () => this.#gather(),
       });
       schedule.error = this.#error;
       this.#schedules.set(flushMs, schedule);
@@ -201,6 +215,7 @@ export class Mux implements Waiter {
     this.#closed = true;
     this.#onClose();
     this.#frames.close(this);
+    for (const ending of this.#endings) ending.leave();
     this.#ring.close();
     for (const schedule of this.#schedules.values()) schedule.flush();
   }

@@ -80,6 +80,8 @@ export interface FlushInit {
   readonly buffers: BufferPool;
   /** What goes around the frames of a batch. */
   readonly wrap: Format["wrap"] | undefined;
+  /** Called before a flush: brings all that has come into the ring. */
+  readonly gather: () => void;
 }
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
@@ -96,6 +98,7 @@ export class FlushSchedule implements Gatherer {
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
   readonly #wrap: Format["wrap"] | undefined;
+  readonly #gather: () => void;
   readonly #batches = new Map<number, SharedBatch>();
   /** Where the batch that was asked for last begins: most viewers are at the same place. */
   #recentStart = -1;
@@ -106,13 +109,14 @@ export class FlushSchedule implements Gatherer {
   #waits = false;
 
   /** The schedule of readers of `ring`. */
-  constructor(ring: Ring<MuxItem>, { intervalMs, timer, nowMs, buffers, wrap }: FlushInit) {
+  constructor(ring: Ring<MuxItem>, init: FlushInit) {
     this.#ring = ring;
-    this.#intervalMs = intervalMs;
-    this.#timer = timer;
-    this.#nowMs = nowMs;
-    this.#buffers = buffers;
-    this.#wrap = wrap;
+    this.#intervalMs = init.intervalMs;
+    this.#timer = init.timer;
+    this.#nowMs = init.nowMs;
+    this.#buffers = init.buffers;
+    this.#wrap = init.wrap;
+    this.#gather = init.gather;
     this.#flushed = ring.head;
   }
 
@@ -121,18 +125,22 @@ export class FlushSchedule implements Gatherer {
     return this.#flushed;
   }
 
-  /** Told when there is more in the ring. */
-  onWrite(): void {
-    if (this.#flushed === this.#ring.head || this.#waits) return;
-    if (this.#dueMs <= this.#nowMs()) return this.flush();
+  /** Told that there is more: whether that can wait, as it is flushed later. */
+  defer(): boolean {
+    if (this.#waits) return true;
+    if (this.#dueMs <= this.#nowMs()) return false;
     this.#waits = true;
     this.#timer.wait(this, this.#dueMs);
+    return true;
   }
 
-  /** Lets readers have all that is in the ring. */
+  /** Lets readers have all that has come. */
   flush(dueMs: number = this.#dueMs): void {
     if (this.#waits) this.#timer.leave(this);
     this.#waits = false;
+    this.#gather();
+    const isNew = this.#flushed < this.#ring.head || this.#ring.closed || this.error !== undefined;
+    if (!isNew) return;
     const nowMs = this.#nowMs();
     const nextMs = dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
@@ -148,7 +156,7 @@ export class FlushSchedule implements Gatherer {
     if (start === this.#recentStart) return this.#recent;
     let batch = this.#batches.get(start);
     if (batch === undefined) {
-      batch = this.#gather(start, end);
+      batch = this.#make(start, end);
       if (batch === undefined) return undefined;
       this.#batches.set(start, batch);
     }
@@ -177,7 +185,7 @@ export class FlushSchedule implements Gatherer {
     if (buffer !== undefined && loans === 0 && !isKept) this.#buffers.give(buffer);
   }
 
-  #gather(start: number, limit: number): SharedBatch | undefined {
+  #make(start: number, limit: number): SharedBatch | undefined {
     const pieces: (Uint8Array | Piece)[] = [];
     let header: Header | undefined;
     let length = 0;

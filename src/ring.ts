@@ -47,6 +47,8 @@ const RESOLVED = Promise.resolve();
 export class Ring<T extends RingItem> {
   /** Readers that have read everything. */
   readonly waiting: WakeList = new WakeList();
+  /** Who waits for nothing but the end of the ring. */
+  readonly closing: WakeList = new WakeList();
   readonly #maxItems: number;
   readonly #maxBytes: number;
   readonly #maxSpanUs: number;
@@ -173,10 +175,12 @@ export class Ring<T extends RingItem> {
   readonly #wake = () => {
     this.#waking = false;
     this.waiting.wake();
+    if (this.#closed) this.closing.wake();
   };
 
   #wakeSoon(): void {
-    if (this.#waking || this.waiting.size === 0) return;
+    const waiting = this.waiting.size + (this.#closed ? this.closing.size : 0);
+    if (this.#waking || waiting === 0) return;
     this.#waking = true;
     RESOLVED.then(this.#wake);
   }

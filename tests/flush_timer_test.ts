@@ -1,11 +1,6 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { FlushTimer, FlushTimers, type Gatherer } from "../src/flush_timer.ts";
-import { flvFormat } from "../src/flv.ts";
-import { Mux } from "../src/mux.ts";
-import { pump, readableFrom } from "../src/readable.ts";
-import { videoFeed } from "./support/frames.ts";
-import { turns } from "./support/reading.ts";
 
 /** Gatherers by name, and when they are flushed. */
 class Rig {
@@ -78,32 +73,4 @@ Deno.test("FlushTimers.of() gives the same timer for the same interval", () => {
   const timers = new FlushTimers(() => 0);
   assertStrictEquals(timers.of(40), timers.of(40));
   assertEquals(timers.of(40) === timers.of(100), false);
-});
-
-Deno.test("muxes with the same timers flush at the same moments, however they began", async () => {
-  using time = new FakeTime(0);
-  const nowMs = () => Date.now();
-  const timers = new FlushTimers(nowMs);
-  const at: [number[], number[]] = [[], []];
-  const feeds = at.map((moments) => {
-    const feed = videoFeed();
-    const mux = new Mux(flvFormat, { nowMs, timers, onClose: () => {} });
-    mux.add(feed.config, feed.ring);
-    mux.start();
-    const write = () => {
-      moments.push(Date.now());
-      return true;
-    };
-    pump(readableFrom(mux.read({ flushMs: 100 })), { write, close() {}, abort() {} });
-    return feed;
-  });
-  for (let ms = 0; ms <= 400; ms += 10) {
-    feeds[0]?.write(ms, ms === 0);
-    if (ms >= 30) feeds[1]?.write(ms, ms === 30);
-    await turns();
-    await time.tickAsync(10);
-  }
-  assertEquals(at, [[0, 100, 200, 300, 400], [30, 100, 200, 300, 400]]);
-  for (const feed of feeds) feed.ring.close();
-  await turns();
 });

@@ -236,3 +236,15 @@ Deno.test("Ring.at() gives the same object to every reader", () => {
   assertStrictEquals(ring.at(0), item);
   assertStrictEquals(ring.newest(), item);
 });
+
+Deno.test("Ring.close() wakes who waits for its end alone, and nothing else does", async () => {
+  const ring = new Ring<Item>();
+  let woken = 0;
+  for (let count = 0; count < 2; count++) new Place(ring.closing).wait({ wake: () => woken++ });
+  fill(ring, "K0 1");
+  await turns();
+  assertEquals(woken, 0);
+  ring.close();
+  await turns();
+  assertEquals(woken, 2);
+});
