@@ -73,8 +73,9 @@ export async function* workersScenario(
   if (niceness === undefined) {
     log(`  the load may not be nice ${NICENESS}: what it waits for its core is in the latencies`);
   }
-  const setups = [1, options.workers ?? 2].map((workers) => {
-    const { serverCores, loadCores } = coresOf(workers);
+  const most = options.workers ?? 2;
+  const setups = [1, most].map((workers) => {
+    const { serverCores, loadCores } = coresOf(workers, most);
     log(`  ${isolates(workers)}: server on cores ${serverCores}, load on ${loadCores}`);
     const viewers = options.viewers?.map((count) => count * workers);
     return {
@@ -118,12 +119,15 @@ export async function* workersScenario(
   yield { scenario: "workers", ...what, boundMs, lazy: LAZY, niceness, counts, steps, ratio };
 }
 
-/** The first cores for the isolates, one each, and the others for the load, or the same if none is left. */
-function coresOf(workers: number): { serverCores: string; loadCores: string } {
+/**
+ * The first cores for the isolates, one each. The load has those that `most` isolates leave; if there
+ * is none, it is on the cores of the isolates, however many these are: all have the same share of it.
+ */
+function coresOf(workers: number, most: number): { serverCores: string; loadCores: string } {
   const all = availableParallelism();
   const range = (from: number, to: number) => from === to ? `${from}` : `${from}-${to}`;
   const serverCores = range(0, Math.min(workers, all) - 1);
-  return { serverCores, loadCores: workers < all ? range(workers, all - 1) : serverCores };
+  return { serverCores, loadCores: most < all ? range(most, all - 1) : serverCores };
 }
 
 /** Numbers of viewers to try; told of each whether it was served, gives the most that were. */
