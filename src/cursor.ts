@@ -23,6 +23,11 @@ export interface ReadOptions {
    * it a reader drops when the ring overtakes it.
    */
   readonly maxLagMs?: number;
+  /**
+   * Whether it passes items on to where others wait for them, and is woken before those that don't.
+   * @default {false}
+   */
+  readonly relays?: boolean;
 }
 
 /** Something that a reader takes items from, one at a time, without promises. */
@@ -64,7 +69,7 @@ export class Cursor<T extends RingItem> implements Source<T>, Pin {
   /** A cursor at the start that `options` name. */
   constructor(ring: Ring<T>, options: ReadOptions = {}) {
     this.#ring = ring;
-    this.#place = new Place(ring.waiting);
+    this.#place = new Place(options.relays ? ring.relays : ring.waiting);
     this.#mode = options.mode ?? "live";
     this.#maxLagUs = (options.maxLagMs ?? Infinity) * 1000;
     this.sequence = ring.tail;

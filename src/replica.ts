@@ -4,6 +4,7 @@ import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import type { End } from "./errors.ts";
 import type { DataUnit, Frame, MediaFrame } from "./frame.ts";
 import type { Publisher } from "./publisher.ts";
+import { pump } from "./readable.ts";
 import type { Stream } from "./stream.ts";
 import type { Subscriber } from "./subscriber.ts";
 import type { Track } from "./track.ts";
@@ -79,7 +80,7 @@ export class Feed {
     this.#afterUs = fresh ? publisher?.afterUs ?? timeline.endUs ?? -Infinity : -Infinity;
     port.onmessage = ({ data }: MessageEvent<FeedReply>) => this.#onReply(data);
     stream.waitSettled(signal).then(() => this.#complete(), () => {});
-    this.#add(subscriber.play(), (kind) => kind);
+    this.#add(subscriber.play({ relays: true }), (kind) => kind);
     this.addTracks();
     this.closed = this.#finish();
   }
@@ -95,7 +96,7 @@ export class Feed {
     for (const track of stream.tracks) {
       if (track.name === track.kind || this.#tracks.has(track)) continue;
       this.#tracks.add(track);
-      this.#add(track.readable({ signal }), () => track.name);
+      this.#add(track.readable({ relays: true, signal }), () => track.name);
     }
   }
 
@@ -106,7 +107,20 @@ export class Feed {
   }
 
   #add(frames: ReadableStream<Frame>, nameOf: (kind: "video" | "audio") => string): void {
-    this.#sending.add(this.#send(frames, nameOf));
+    const sent = new Promise<void>((resolve) => {
+      const pumped = pump(frames, {
+        write: (frame) => {
+          this.#send(frame, nameOf);
+          const isFull = this.#gathered.length >= MAX_GATHERED;
+          if (isFull) this.#onRoom.push(() => pumped.resume());
+          return !isFull;
+        },
+        close: resolve,
+        // It was ended, and the end says why.
+        abort: () => resolve(),
+      });
+    });
+    this.#sending.add(sent);
   }
 
   async #finish(): Promise<void> {
@@ -117,24 +131,10 @@ export class Feed {
     this.#port.close();
   }
 
-  async #send(
-    frames: ReadableStream<Frame>,
-    nameOf: (kind: "video" | "audio") => string,
-  ): Promise<void> {
-    const { signal } = this.#subscriber;
-    try {
-      for await (const frame of frames) {
-        while (this.#gathered.length >= MAX_GATHERED && !signal.aborted) {
-          await new Promise<void>((resolve) => this.#onRoom.push(resolve));
-        }
-        if (signal.aborted) return;
-        if (frame.dts <= this.#afterUs) continue;
-        if (frame.kind === "data") this.#sendValue(frame, nameOf("video"));
-        else this.#sendFrame(frame, nameOf(frame.kind));
-      }
-    } catch {
-      // It was ended, and the end says why.
-    }
+  #send(frame: Frame, nameOf: (kind: "video" | "audio") => string): void {
+    if (frame.dts <= this.#afterUs) return;
+    if (frame.kind === "data") this.#sendValue(frame, nameOf("video"));
+    else this.#sendFrame(frame, nameOf(frame.kind));
   }
 
   /** Says that all tracks are known, after what they are. */

@@ -47,6 +47,8 @@ const RESOLVED = Promise.resolve();
 export class Ring<T extends RingItem> {
   /** Readers that have read everything. */
   readonly waiting: WakeList = new WakeList();
+  /** Those of them that pass items on elsewhere, and are woken before the others. */
+  readonly relays: WakeList = new WakeList();
   /** Who waits for nothing but the end of the ring. */
   readonly closing: WakeList = new WakeList();
   readonly #maxItems: number;
@@ -174,13 +176,14 @@ export class Ring<T extends RingItem> {
 
   readonly #wake = () => {
     this.#waking = false;
+    this.relays.wake();
     this.waiting.wake();
     if (this.#closed) this.closing.wake();
   };
 
   #wakeSoon(): void {
-    const waiting = this.waiting.size + (this.#closed ? this.closing.size : 0);
-    if (this.#waking || waiting === 0) return;
+    const ending = this.#closed ? this.closing.size : 0;
+    if (this.#waking || this.waiting.size + this.relays.size + ending === 0) return;
     this.#waking = true;
     RESOLVED.then(this.#wake);
   }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { Cursor } from "../src/cursor.ts";
 import { Ring, type RingItem, type RingOptions } from "../src/ring.ts";
 import { Place } from "../src/wake_list.ts";
 import { turns } from "./support/reading.ts";
@@ -247,4 +248,17 @@ Deno.test("Ring.close() wakes who waits for its end alone, and nothing else does
   ring.close();
   await turns();
   assertEquals(woken, 2);
+});
+
+Deno.test("Ring.write() wakes those first that pass items on", async () => {
+  const ring = new Ring<Item>();
+  const woken: string[] = [];
+  for (const name of ["waiting", "relays"] as const) {
+    const cursor = new Cursor(ring, { relays: name === "relays" });
+    cursor.wait({ wake: () => woken.push(name) });
+    assertEquals(ring[name].size, 1);
+  }
+  fill(ring, "K0");
+  await turns();
+  assertEquals(woken, ["relays", "waiting"]);
 });
