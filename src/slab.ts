@@ -1,7 +1,9 @@
 /** Memory for the many small byte ranges that a connection brings, which are kept about as long. */
 
-/** Size of the first buffer: a peer that says only a few words takes no more. */
-const FIRST_BUFFER_BYTES = 1024;
+/** What has a buffer for each range at first: a peer that says only a few words keeps none. */
+const FEW_BYTES = 4096;
+/** Size of the first buffer that ranges share. */
+const FIRST_BUFFER_BYTES = 8192;
 /** Size of the largest buffer. */
 const MAX_BUFFER_BYTES = 65_536;
 /** Ranges longer than this have a buffer of their own, so that little is left over of one. */
@@ -14,12 +16,18 @@ const MAX_RANGE_BYTES = MAX_BUFFER_BYTES / 4;
  * of audio is hardly longer. A buffer goes when none of its ranges is used any more.
  */
 export class Slab {
-  #buffer = new Uint8Array();
+  #buffer = NOTHING;
   #used = 0;
+  /** Bytes that had a buffer of their own before ranges shared any. */
+  #few = 0;
 
   /** `length` bytes, all of them 0. */
   take(length: number): Uint8Array<ArrayBuffer> {
     if (length > MAX_RANGE_BYTES) return new Uint8Array(length);
+    if (this.#few < FEW_BYTES) {
+      this.#few += length;
+      return new Uint8Array(length);
+    }
     if (length > this.#buffer.length - this.#used) {
       const size = Math.max(FIRST_BUFFER_BYTES, this.#buffer.length * 2, length * 4);
       this.#buffer = new Uint8Array(Math.min(size, MAX_BUFFER_BYTES));
@@ -45,3 +53,5 @@ export class Slab {
     return range;
   }
 }
+
+const NOTHING = new Uint8Array();
