@@ -267,9 +267,13 @@ Deno.test("VideoInput.pushByteStream() makes NAL lengths of two bytes ones of fo
     const nalu = slice(true, 5);
     const data = concat([Uint8Array.of(0, nalu.length), nalu, Uint8Array.of(0, nalu.length), nalu]);
     publisher.video.pushByteStream(0, frameBody("avc1", data, { key: true }));
-    const [frame] = videoOf(publisher);
+    const other = slice(false, 5);
+    const delta = concat([Uint8Array.of(0, other.length), other]);
+    publisher.video.pushByteStream(40, frameBody("avc1", delta, { key: false }));
+    const [frame, next] = videoOf(publisher);
     assertEquals(frame?.data, joinLengthPrefixed([nalu, nalu]));
     assertEquals(frame?.config, h264(), "and the record says so");
+    assertEquals(next?.data, joinLengthPrefixed([other]));
   }));
 
 Deno.test("Inputs keep the configuration object when a sequence header is repeated", () =>

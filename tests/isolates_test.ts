@@ -285,6 +285,33 @@ Deno.test("Feed sends what has gathered, no more than is taken, and goes on at a
   port2.close();
 });
 
+Deno.test("Feed passes a frame on before viewers of its isolate get it", async () => {
+  await using engine = new Engine({}, { nowMs: () => 0 });
+  const publisher = await engine.publish("live/a", TEST);
+  pushHeaders(publisher);
+  pushFrames(publisher, "V0");
+  const order: string[] = [];
+  const viewer = await engine.subscribe("live/a", TEST);
+  const watched = viewer.play({ onVideo: () => order.push("viewer") });
+  const { port1, port2 } = new MessageChannel();
+  port1.postMessage = () => order.push("feed");
+  new Feed(await engine.subscribe("live/a", TEST), port1, false);
+  await settle();
+  // What was sent so far has been taken.
+  port2.postMessage({ type: "taken" });
+  await settle();
+  port2.postMessage({ type: "taken" });
+  await settle();
+  order.length = 0;
+  pushFrames(publisher, "v40");
+  await settle();
+  assertEquals(order, ["feed", "viewer"]);
+  publisher.close();
+  await watched;
+  await settle();
+  port2.close();
+});
+
 Deno.test("a publisher's flush interval holds in other isolates", async () => {
   await using fleet = new Fleet(2);
   const [home, other] = fleet.engines;

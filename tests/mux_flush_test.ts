@@ -1,12 +1,13 @@
 /** When a mux takes frames, and when what it makes of them goes out. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { FlushTimers } from "../src/flush_timer.ts";
 import { flvFormat } from "../src/flv.ts";
 import { type Format, Mux } from "../src/mux.ts";
 import { pump, readableFrom } from "../src/readable.ts";
 import { videoFeed } from "./support/frames.ts";
+import { all, setUp, text, write } from "./support/muxes.ts";
 import { drain, turns } from "./support/reading.ts";
 
 /** A mux of a video track in a format that counts what it writes. */
@@ -71,6 +72,20 @@ Deno.test("Mux has all that there is for a viewer that joins while others gather
   for (const each of [reader, joiner]) each.close();
 });
 
+Deno.test("Mux wakes no viewer for frames that give nothing to read", async () => {
+  const { mux, feed, calls } = counted();
+  const reader = mux.read();
+  let woken = 0;
+  reader.wait({ wake: () => woken++ });
+  feed.write(0, false);
+  await turns();
+  assertEquals([calls.written, woken], [0, 0]);
+  feed.write(40, true);
+  await turns();
+  assertEquals([calls.written, woken], [1, 1]);
+  reader.close();
+});
+
 Deno.test("Mux ends at once with its tracks while viewers gather", async () => {
   using _time = new FakeTime(0);
   const { mux, feed, calls } = counted();
@@ -84,6 +99,68 @@ Deno.test("Mux ends at once with its tracks while viewers gather", async () => {
   await turns();
   assertEquals(drain(reader).map(({ frames }) => frames), [3]);
   assertEquals([reader.done, calls.closed], [true, 1]);
+});
+
+Deno.test("Mux gathers frames as long as a viewer's flush interval says", async () => {
+  using time = new FakeTime();
+  const setup = setUp();
+  const readers = [0, 20, 100].map((flushMs) => setup.mux.read({ flushMs }));
+  const sizes = readers.map((): number[] => []);
+  const sample = () =>
+    readers.forEach((reader, at) => {
+      for (const { frames } of drain(reader)) sizes[at]?.push(frames);
+    });
+  for (let ms = 0; ms < 200; ms += 10) {
+    write(setup, ms === 0 ? "V0" : `v${ms}`);
+    await turns(5);
+    sample();
+    time.tick(10);
+    sample();
+  }
+  assertEquals(sizes[0], Array(20).fill(1));
+  // The first frame waits for nothing; from it on the flushes keep their pace.
+  assertEquals(sizes[1], [1, 1, ...Array(9).fill(2)]);
+  assertEquals(sizes[2], [1, 9, 10]);
+  for (const reader of readers) reader.close();
+  assertEquals(time.next(), false);
+});
+
+Deno.test("Mux gives a joiner all from the newest key at once when the interval is long", async () => {
+  using time = new FakeTime();
+  const setup = setUp();
+  write(setup, "V0 a0 v40 a40");
+  await turns();
+  const reader = setup.mux.read({ flushMs: 1000 });
+  assertEquals(all(reader), "[start 320 48000] V0 a0 v40 a40");
+  reader.close();
+  assertEquals(time.next(), false);
+});
+
+Deno.test("Mux gives a joiner what others have to wait for, and then as much as them", async () => {
+  using time = new FakeTime();
+  const setup = setUp();
+  const first = setup.mux.read({ flushMs: 100 });
+  write(setup, "V0 a0");
+  await turns();
+  assertEquals(all(first), "[start 320 48000] V0 a0");
+  time.tick(10);
+  write(setup, "V40 a40");
+  await turns();
+  const joiner = setup.mux.read({ flushMs: 100 });
+  assertEquals([all(first), all(joiner)], ["", "[start 320 48000] V40 a40"]);
+  write(setup, "v80");
+  await turns();
+  assertEquals([all(first), all(joiner)], ["", ""]);
+  time.tick(90);
+  assertEquals([all(first), all(joiner)], ["V40 a40 v80", "v80"]);
+  write(setup, "v120");
+  await turns();
+  time.tick(100);
+  const [a, b] = [first.next(), joiner.next()];
+  assertEquals(a && text(a.bytes), "v120");
+  assertStrictEquals(a?.bytes, b?.bytes);
+  first.close();
+  joiner.close();
 });
 
 Deno.test("muxes with the same timers flush at the same moments, however they began", async () => {

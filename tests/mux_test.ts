@@ -4,74 +4,12 @@ import { concat } from "../src/bytes.ts";
 import { Cursor } from "../src/cursor.ts";
 import { LaggedError } from "../src/errors.ts";
 import type { MediaFrame } from "../src/frame.ts";
-import { type Format, type FormatTracks, Mux, type MuxInit, type MuxReader } from "../src/mux.ts";
+import { type Format, Mux } from "../src/mux.ts";
 import { readableFrom } from "../src/readable.ts";
-import { aac, audioFeed, type Feed, h264, OTHER_ASC, short, videoFeed } from "./support/frames.ts";
+import { aac, audioFeed, h264, OTHER_ASC, short, videoFeed } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
+import { all, init, setUp, text, words, write } from "./support/muxes.ts";
 import { drain, turns } from "./support/reading.ts";
-
-/** A format of words: `[start 320 mp4a]`, `V0`, `a20`. */
-function words(calls: { write: number; header: number } = { write: 0, header: 0 }): Format {
-  const encode = (text: string) => new TextEncoder().encode(`${text} `);
-  const describe = ({ video, audio }: FormatTracks) =>
-    `${video?.codedWidth ?? "-"} ${audio?.sampleRate ?? "-"}`;
-  return {
-    header(tracks, at) {
-      calls.header++;
-      return encode(`[${at} ${describe(tracks)}]`);
-    },
-    write(frame) {
-      calls.write++;
-      return encode(short(frame));
-    },
-  };
-}
-
-function init(onClose: () => void = () => {}): MuxInit {
-  return { nowMs: () => Date.now(), onClose };
-}
-
-function text(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes).trim();
-}
-
-interface Setup {
-  readonly mux: Mux;
-  readonly video: Feed;
-  readonly audio: Feed;
-  readonly calls: { write: number; header: number };
-  closed: number;
-}
-
-/** A mux of the given tracks, in words. */
-function setUp(
-  kinds: readonly ("video" | "audio")[] = ["video", "audio"],
-  create?: () => Format,
-): Setup {
-  const calls = { write: 0, header: 0 };
-  const setup: Setup = {
-    mux: new Mux(create ?? (() => words(calls)), init(() => setup.closed++)),
-    video: videoFeed(),
-    audio: audioFeed(),
-    calls,
-    closed: 0,
-  };
-  for (const kind of kinds) setup.mux.add(setup[kind].config, setup[kind].ring);
-  setup.mux.start();
-  return setup;
-}
-
-function write({ video, audio }: Setup, frames: string): void {
-  for (const frame of frames.split(" ")) {
-    const dtsMs = Number(frame.slice(1));
-    if (frame.startsWith("a")) audio.write(dtsMs);
-    else video.write(dtsMs, frame.startsWith("V"));
-  }
-}
-
-function all(reader: MuxReader): string {
-  return drain(reader).map(({ bytes }) => text(bytes)).join(" | ");
-}
 
 Deno.test("Mux gives a viewer the header and what there is from the newest key on", async () => {
   const setup = setUp();
@@ -131,68 +69,6 @@ Deno.test("Mux writes each frame once and shares the bytes when it has 1,000 vie
   }
   assertEquals(text(concat(first)).split(" ").length, 3 + 100);
   assertEquals(viewers.reduce((sum, viewer) => sum + viewer.dropped, 0), 0);
-});
-
-Deno.test("Mux gathers frames as long as a viewer's flush interval says", async () => {
-  using time = new FakeTime();
-  const setup = setUp();
-  const readers = [0, 20, 100].map((flushMs) => setup.mux.read({ flushMs }));
-  const sizes = readers.map((): number[] => []);
-  const sample = () =>
-    readers.forEach((reader, at) => {
-      for (const { frames } of drain(reader)) sizes[at]?.push(frames);
-    });
-  for (let ms = 0; ms < 200; ms += 10) {
-    write(setup, ms === 0 ? "V0" : `v${ms}`);
-    await turns(5);
-    sample();
-    time.tick(10);
-    sample();
-  }
-  assertEquals(sizes[0], Array(20).fill(1));
-  // The first frame waits for nothing; from it on the flushes keep their pace.
-  assertEquals(sizes[1], [1, 1, ...Array(9).fill(2)]);
-  assertEquals(sizes[2], [1, 9, 10]);
-  for (const reader of readers) reader.close();
-  assertEquals(time.next(), false);
-});
-
-Deno.test("Mux gives a joiner all from the newest key at once when the interval is long", async () => {
-  using time = new FakeTime();
-  const setup = setUp();
-  write(setup, "V0 a0 v40 a40");
-  await turns();
-  const reader = setup.mux.read({ flushMs: 1000 });
-  assertEquals(all(reader), "[start 320 48000] V0 a0 v40 a40");
-  reader.close();
-  assertEquals(time.next(), false);
-});
-
-Deno.test("Mux gives a joiner what others have to wait for, and then as much as them", async () => {
-  using time = new FakeTime();
-  const setup = setUp();
-  const first = setup.mux.read({ flushMs: 100 });
-  write(setup, "V0 a0");
-  await turns();
-  assertEquals(all(first), "[start 320 48000] V0 a0");
-  time.tick(10);
-  write(setup, "V40 a40");
-  await turns();
-  const joiner = setup.mux.read({ flushMs: 100 });
-  assertEquals([all(first), all(joiner)], ["", "[start 320 48000] V40 a40"]);
-  write(setup, "v80");
-  await turns();
-  assertEquals([all(first), all(joiner)], ["", ""]);
-  time.tick(90);
-  assertEquals([all(first), all(joiner)], ["V40 a40 v80", "v80"]);
-  write(setup, "v120");
-  await turns();
-  time.tick(100);
-  const [a, b] = [first.next(), joiner.next()];
-  assertEquals(a && text(a.bytes), "v120");
-  assertStrictEquals(a?.bytes, b?.bytes);
-  first.close();
-  joiner.close();
 });
 
 Deno.test("Mux announces a new configuration to viewers that go on and to ones that come", async () => {

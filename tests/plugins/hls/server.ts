@@ -143,3 +143,10 @@ export class PlaylistReaderClient {
     return await response.bytes();
   }
 }
+
+/** Status of an answer whose body nobody wants. */
+export async function statusOf(url: string, init?: RequestInit): Promise<number> {
+  const response = await fetch(url, init);
+  await response.body?.cancel();
+  return response.status;
+}
