@@ -16,6 +16,7 @@ import { Publisher, type PublishOptions } from "./publisher.ts";
 import { type MediaKind, Stream, type StreamHost } from "./stream.ts";
 import { type SubscribeOptions, Subscriber } from "./subscriber.ts";
 import type { Track } from "./track.ts";
+import { Turns } from "./turns.ts";
 
 /** What an {@linkcode Engine} takes from outside. */
 export interface EngineInit {
@@ -120,6 +121,7 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
       nowMs,
       buffers: new BufferPool(BATCH_BUFFER_BYTES),
       timers: new FlushTimers(nowMs),
+      turns: new Turns(nowMs),
       get options() {
         return options();
       },

@@ -18,6 +18,7 @@ import {
   type SharedBatch,
 } from "./mux_batches.ts";
 import { Ring } from "./ring.ts";
+import { Turns } from "./turns.ts";
 import { Place, type Waiter } from "./wake_list.ts";
 
 export { type Batch, BATCH_BUFFER_BYTES, type Piece } from "./mux_batches.ts";
@@ -89,6 +90,8 @@ export interface MuxInit {
   readonly buffers?: BufferPool;
   /** By which batches go out. @default {its own} */
   readonly timers?: FlushTimers;
+  /** In which viewers are woken. @default {its own} */
+  readonly turns?: Turns;
   /**
    * Called once when the mux takes no more frames: when its last viewer has gone, its tracks have
    * ended or its format has failed.
@@ -113,6 +116,7 @@ export class Mux implements Waiter {
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
   readonly #timers: FlushTimers;
+  readonly #turns: Turns;
   readonly #durations: FrameDurations | undefined;
   #header: Header | undefined;
   #video: VideoConfig | undefined;
@@ -134,6 +138,7 @@ export class Mux implements Waiter {
     this.#nowMs = init.nowMs;
     this.#buffers = init.buffers ?? new BufferPool(BATCH_BUFFER_BYTES);
     this.#timers = init.timers ?? new FlushTimers(init.nowMs);
+    this.#turns = init.turns ?? new Turns(init.nowMs);
   }
 
   /** Viewers that read now. */
@@ -192,6 +197,7 @@ export class Mux implements Waiter {
       schedule = new FlushSchedule(this.#ring, {
         intervalMs: flushMs,
         timer: this.#timers.of(flushMs),
+        turns: this.#turns,
         nowMs: this.#nowMs,
         buffers: this.#buffers,
         wrap,
@@ -223,7 +229,7 @@ export class Mux implements Waiter {
   #leave(schedule: FlushSchedule, flushMs: number): void {
     schedule.readers--;
     if (schedule.readers === 0) {
-      schedule.flush();
+      schedule.stop();
       this.#schedules.delete(flushMs);
     }
     this.#viewers--;

@@ -4,6 +4,7 @@ import type { BufferPool } from "./buffer_pool.ts";
 import type { FlushTimer, Gatherer } from "./flush_timer.ts";
 import type { Format } from "./mux.ts";
 import type { Ring, RingItem } from "./ring.ts";
+import type { Job, Turns } from "./turns.ts";
 import { WakeList } from "./wake_list.ts";
 
 /** The announcement of a set of tracks, in both of its forms. */
@@ -68,12 +69,17 @@ const MAX_BATCH_BYTES = 65_536;
 /** Size of the buffers that batches are made in: one of them and what is wrapped around it. */
 export const BATCH_BUFFER_BYTES = MAX_BATCH_BYTES + 256;
 
+/** Viewers that are woken at a time: most take a batch and write it to a socket. */
+const WAKE_AT_ONCE = 8;
+
 /** How a {@linkcode FlushSchedule} works. */
 export interface FlushInit {
   /** How long items are gathered; 0 for not at all. */
   readonly intervalMs: number;
   /** Shared with others of this interval. */
   readonly timer: FlushTimer;
+  /** In which viewers are woken. */
+  readonly turns: Turns;
   /** Milliseconds of a clock that never goes back. */
   readonly nowMs: () => number;
   /** What batches are made in. */
@@ -85,7 +91,7 @@ export interface FlushInit {
 }
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
-export class FlushSchedule implements Gatherer {
+export class FlushSchedule implements Gatherer, Job {
   /** Readers that have read all that was flushed. */
   readonly waiting: WakeList = new WakeList();
   /** How many readers there are. */
@@ -95,6 +101,7 @@ export class FlushSchedule implements Gatherer {
   readonly #ring: Ring<MuxItem>;
   readonly #intervalMs: number;
   readonly #timer: FlushTimer;
+  readonly #turns: Turns;
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
   readonly #wrap: Format["wrap"] | undefined;
@@ -107,12 +114,15 @@ export class FlushSchedule implements Gatherer {
   /** When the next flush is due: one interval after the one before was. */
   #dueMs = -Infinity;
   #waits = false;
+  /** Whether what has come goes out with the next turn. */
+  #isDue = false;
 
   /** The schedule of readers of `ring`. */
   constructor(ring: Ring<MuxItem>, init: FlushInit) {
     this.#ring = ring;
     this.#intervalMs = init.intervalMs;
     this.#timer = init.timer;
+    this.#turns = init.turns;
     this.#nowMs = init.nowMs;
     this.#buffers = init.buffers;
     this.#wrap = init.wrap;
@@ -134,21 +144,41 @@ export class FlushSchedule implements Gatherer {
     return true;
   }
 
-  /** Lets readers have all that has come. */
+  /** Lets readers have all that has come, which may take several turns. */
   flush(dueMs: number = this.#dueMs): void {
     if (this.#waits) this.#timer.leave(this);
     this.#waits = false;
+    this.#isDue = true;
+    this.#dueMs = dueMs;
+    this.#turns.run(this);
+  }
+
+  /** Has no readers any more. */
+  stop(): void {
+    this.#timer.leave(this);
+  }
+
+  /** Wakes some readers; whether none is left that has not got what was flushed. */
+  step(): boolean {
+    if (this.#isDue) this.#open();
+    if (!this.waiting.wakeSome(WAKE_AT_ONCE)) return false;
+    // Mostly all have read all by now: what the next stream's batch is made in is still in the cache.
+    if (this.waiting.size === this.readers) this.#forget();
+    return true;
+  }
+
+  /** Lets whoever is woken from now on have all that has come. */
+  #open(): void {
+    this.#isDue = false;
     this.#gather();
     const isNew = this.#flushed < this.#ring.head || this.#ring.closed || this.error !== undefined;
     if (!isNew) return;
     const nowMs = this.#nowMs();
-    const nextMs = dueMs + this.#intervalMs;
+    const nextMs = this.#dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
     this.#flushed = this.#ring.head;
     this.#forget();
-    this.waiting.wake();
-    // Mostly all have read all by now: what the next stream's batch is made in is still in the cache.
-    if (this.waiting.size === this.readers) this.#forget();
+    this.waiting.begin();
   }
 
   /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */

@@ -19,6 +19,7 @@ import {
   TrackWriter,
   type VideoTrack,
 } from "./track.ts";
+import type { Turns } from "./turns.ts";
 
 /** What a stream needs of the engine that it belongs to. */
 export interface StreamHost {
@@ -32,6 +33,8 @@ export interface StreamHost {
   readonly buffers: BufferPool;
   /** By which batches of muxes go out. */
   readonly timers: FlushTimers;
+  /** In which viewers of muxes are woken. */
+  readonly turns: Turns;
   /** Told when a track has its first configuration. */
   onTrack(stream: Stream, track: Track): void;
   /** Told when a track has another configuration than before. */
@@ -343,8 +346,8 @@ export class Stream {
       muxes.delete(key);
       if (muxes.size === 0) this.#muxes.delete(create);
     };
-    const { nowMs, buffers, timers } = this.#host;
-    const mux = new Mux(create, { nowMs, buffers, timers, onClose });
+    const { nowMs, buffers, timers, turns } = this.#host;
+    const mux = new Mux(create, { nowMs, buffers, timers, turns, onClose });
     this.#muxes.set(create, muxes.set(key, mux));
     const stop = this.giveTracks({
       add: (_kind, writer) => {

@@ -50,7 +50,6 @@ export class WakeList {
   #round = 0;
   #waking = false;
   #again = false;
-
   #size = 0;
 
   /** Readers that wait. */
@@ -67,19 +66,28 @@ export class WakeList {
     this.#waking = true;
     do {
       this.#again = false;
-      this.#round++;
-      // Places of this round are of readers that were woken and wait again.
-      for (
-        let place = this.#first;
-        place !== undefined && place.round !== this.#round;
-        place = this.#first
-      ) {
-        const waiter = place.waiter;
-        place.leave();
-        waiter?.wake();
-      }
+      this.begin();
+      this.wakeSome(Infinity);
     } while (this.#again);
     this.#waking = false;
+  }
+
+  /** Says that everyone that waits now is to be woken by {@linkcode WakeList.wakeSome}. */
+  begin(): void {
+    this.#round++;
+  }
+
+  /** Wakes `count` of those that are to be woken, who waits longest first; whether none is left. */
+  wakeSome(count: number): boolean {
+    for (let woken = 0; woken < count; woken++) {
+      const place = this.#first;
+      // Places of this round are of readers that were woken and wait again, or have come since.
+      if (place === undefined || place.round === this.#round) return true;
+      const waiter = place.waiter;
+      place.leave();
+      waiter?.wake();
+    }
+    return false;
   }
 
   /** Called by {@linkcode Place.wait}. */

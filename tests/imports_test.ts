@@ -23,6 +23,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "flush",
     "buffer_pool",
     "flush_timer",
+    "turns",
   ],
   ["bytes", "bits", "slab"],
   ["codecs/"],

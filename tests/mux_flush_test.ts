@@ -187,6 +187,30 @@ Deno.test("muxes with the same timers flush at the same moments, however they be
     await time.tickAsync(10);
   }
   assertEquals(at, [[0, 100, 200, 300, 400], [30, 100, 200, 300, 400]]);
-  for (const feed of feeds) feed.ring.close();
+  // The other one keeps the moments.
+  feeds[0]?.ring.close();
+  for (let ms = 410; ms <= 600; ms += 10) {
+    feeds[1]?.write(ms, false);
+    await turns();
+    await time.tickAsync(10);
+  }
+  assertEquals(at[1].slice(-2), [500, 600]);
+  feeds[1]?.ring.close();
   await turns();
+});
+
+Deno.test("Mux lets no flush wait for viewers that have left, also beside others", async () => {
+  using time = new FakeTime(0);
+  const { mux, feed } = counted();
+  feed.write(0, true);
+  await turns();
+  const [stays, leaves] = [mux.read(), mux.read({ flushMs: 100 })];
+  for (const reader of [stays, leaves]) drain(reader);
+  for (const ms of [10, 20]) {
+    feed.write(ms, false);
+    await turns();
+  }
+  leaves.close();
+  assertEquals(time.next(), false);
+  stays.close();
 });

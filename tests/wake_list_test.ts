@@ -86,3 +86,28 @@ Deno.test("WakeList.wake() loses no waiter when a waiter calls it", () => {
   assertEquals(woken, ["a", "b", "a", "b", "a", "b"]);
   assertEquals(list.size, 1);
 });
+
+Deno.test("WakeList.wakeSome() wakes those who waited when it began, who waits longest first", () => {
+  const list = new WakeList();
+  const woken: number[] = [];
+  const add = (name: number) => {
+    const place = new Place(list);
+    const waiter = {
+      wake() {
+        woken.push(name);
+        place.wait(waiter);
+      },
+    };
+    place.wait(waiter);
+  };
+  for (const name of [1, 2, 3, 4, 5]) add(name);
+  assertEquals(list.wakeSome(2), true);
+  list.begin();
+  assertEquals([list.wakeSome(2), woken], [false, [1, 2]]);
+  add(6);
+  list.begin();
+  assertEquals([list.wakeSome(4), woken], [false, [1, 2, 3, 4, 5, 1]]);
+  add(7);
+  assertEquals([list.wakeSome(9), woken], [true, [1, 2, 3, 4, 5, 1, 2, 6]]);
+  assertEquals([list.wakeSome(9), list.size], [true, 7]);
+});

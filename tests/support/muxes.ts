@@ -7,6 +7,7 @@ import {
   type MuxInit,
   type MuxReader,
 } from "../../src/mux.ts";
+import { Turns } from "../../src/turns.ts";
 import { audioFeed, type Feed, short, videoFeed } from "./frames.ts";
 import { drain } from "./reading.ts";
 
@@ -28,8 +29,12 @@ export function words(calls: { write: number; header: number } = { write: 0, hea
 }
 
 /** What a mux needs, with `onClose`. */
-export function init(onClose: () => void = () => {}): MuxInit {
-  return { nowMs: () => Date.now(), onClose };
+export function init(
+  onClose: () => void = () => {},
+  // No viewer waits for a turn, however slow this machine is.
+  turns = new Turns(() => 0),
+): MuxInit {
+  return { nowMs: () => Date.now(), turns, onClose };
 }
 
 /** `bytes` of words, without the blank at their end. */
@@ -50,10 +55,11 @@ export interface Setup {
 export function setUp(
   kinds: readonly ("video" | "audio")[] = ["video", "audio"],
   create?: () => Format,
+  turns?: Turns,
 ): Setup {
   const calls = { write: 0, header: 0 };
   const setup: Setup = {
-    mux: new Mux(create ?? (() => words(calls)), init(() => setup.closed++)),
+    mux: new Mux(create ?? (() => words(calls)), init(() => setup.closed++, turns)),
     video: videoFeed(),
     audio: audioFeed(),
     calls,

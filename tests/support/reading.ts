@@ -18,6 +18,16 @@ export async function turns(count = 30): Promise<void> {
   for (let turn = 0; turn < count; turn++) await Promise.resolve();
 }
 
+/** Lets the event loop turn until `isDone`, a thousand times at most. */
+export async function eventLoop(isDone: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 1000 && !isDone(); turn++) await loop(1);
+}
+
+/** Lets the event loop turn `count` times. */
+export async function loop(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Reads `count` chunks. */
 export async function take<T>(
   reader: ReadableStreamDefaultReader<T>,
