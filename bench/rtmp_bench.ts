@@ -8,7 +8,7 @@ import {
   type OutgoingMessage,
 } from "../plugins/rtmp/message.ts";
 import { concat } from "../src/bytes.ts";
-import { FlvFrameMessages } from "../src/flv.ts";
+import { FlvPrefixes } from "../src/flv.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { audioFrame, clip, FRAME_BYTES, videoFrame } from "./frames.ts";
 
@@ -23,7 +23,7 @@ function messageOf(frame: MediaFrame): OutgoingMessage {
     streamId: 1,
     timestampMs: Math.round(frame.dts / 1000),
     chunkStreamId: frame.kind === "video" ? 6 : 4,
-    payload: new FlvFrameMessages().of(frame).parts,
+    payload: [new FlvPrefixes().of(frame), frame.data],
   };
 }
 

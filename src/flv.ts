@@ -10,12 +10,15 @@ import type { MediaFrame, VideoAccessUnit } from "./frame.ts";
 import type { Format, FormatTracks } from "./mux.ts";
 import { fourccNumber } from "./formats/flv_enhanced.ts";
 
-/** A message of FLV tags and RTMP messages: type 8, 9 or 18, and its body in parts. */
+/** Kinds of FLV tags and of RTMP messages alike: 8, 9 and 18. */
+export type FlvMessageType = typeof TAG_AUDIO | typeof TAG_VIDEO | typeof TAG_SCRIPT;
+
+/** What a tag or message holds. */
 export interface FlvMessage {
-  /** Kind of the tag or message. */
-  readonly type: typeof TAG_AUDIO | typeof TAG_VIDEO | typeof TAG_SCRIPT;
-  /** The body, in parts. */
-  readonly parts: readonly Uint8Array[];
+  /** Its kind. */
+  readonly type: FlvMessageType;
+  /** Its body. */
+  readonly body: Uint8Array;
 }
 
 /** Milliseconds of a timestamp in µs, as FLV and RTMP count them: rounded, modulo 2^32. */
@@ -26,21 +29,19 @@ export function flvTimestamp(us: number): number {
 /** Composition times of which the prefixes are kept: a stream has but a few. */
 const MAX_PREFIXES = 64;
 
-/** The messages of a stream's frames; what goes before their data is the same for many. */
-export class FlvFrameMessages {
+/** What goes before the data of a stream's frames in their bodies; it is the same for many. */
+export class FlvPrefixes {
   #fourcc = "";
   readonly #video = new Map<number, Uint8Array>();
   #audioConfig: AudioConfig | undefined;
   #audio: Uint8Array = new Uint8Array();
 
-  /** The message of `frame`. */
-  of(frame: MediaFrame): FlvMessage {
-    return frame.kind === "video"
-      ? { type: TAG_VIDEO, parts: [this.#videoPrefix(frame), frame.data] }
-      : { type: TAG_AUDIO, parts: [this.#audioPrefix(frame.config), frame.data] };
+  /** What goes before the data of `frame`. */
+  of(frame: MediaFrame): Uint8Array {
+    return frame.kind === "video" ? this.#ofVideo(frame) : this.#ofAudio(frame.config);
   }
 
-  #videoPrefix({ config: { fourcc }, key, pts, dts }: VideoAccessUnit): Uint8Array {
+  #ofVideo({ config: { fourcc }, key, pts, dts }: VideoAccessUnit): Uint8Array {
     const ctsMs = Math.round(pts / 1000) - Math.round(dts / 1000);
     if (fourcc !== this.#fourcc || this.#video.size > MAX_PREFIXES) this.#video.clear();
     this.#fourcc = fourcc;
@@ -51,7 +52,7 @@ export class FlvFrameMessages {
     return prefix;
   }
 
-  #audioPrefix(config: AudioConfig): Uint8Array {
+  #ofAudio(config: AudioConfig): Uint8Array {
     if (config !== this.#audioConfig) this.#audio = audioFramePrefix(config);
     this.#audioConfig = config;
     return this.#audio;
@@ -62,10 +63,10 @@ export class FlvFrameMessages {
 export function flvConfigMessage(config: VideoConfig | AudioConfig): FlvMessage | undefined {
   if (config.kind === "audio") {
     const body = audioConfigBody(config);
-    return body && { type: TAG_AUDIO, parts: [body] };
+    return body && { type: TAG_AUDIO, body };
   }
   if (config.description === undefined) return undefined;
-  return { type: TAG_VIDEO, parts: [videoConfigBody(config.fourcc, config.description)] };
+  return { type: TAG_VIDEO, body: videoConfigBody(config.fourcc, config.description) };
 }
 
 /** The `onMetaData` message of a set of tracks (FLV 10.1 E.5). */
@@ -84,7 +85,7 @@ export function flvMetadataMessage(tracks: FormatTracks): FlvMessage {
     entries.stereo = audio.numberOfChannels > 1;
     entries.audiocodecid = AUDIO_CODEC_IDS[audio.fourcc] ?? fourccNumber(audio.fourcc);
   }
-  return { type: TAG_SCRIPT, parts: [encodeAmf0("onMetaData", new EcmaArray(entries))] };
+  return { type: TAG_SCRIPT, body: encodeAmf0("onMetaData", new EcmaArray(entries)) };
 }
 
 /** Sound formats of FLV 10.1 E.4.2.1; the others are told by FourCC. */
@@ -108,12 +109,12 @@ export function flvHeaderMessages(tracks: FormatTracks): FlvMessage[] {
 /** An FLV file without an end, each frame one tag. */
 export function flvFormat(): Format {
   let lastMs = 0;
-  const messages = new FlvFrameMessages();
+  const prefixes = new FlvPrefixes();
   return {
     header(tracks, at) {
       const timestampMs = at === "start" ? 0 : lastMs;
-      const tags = flvHeaderMessages(tracks).map(({ type, parts }) =>
-        flvTag(type, timestampMs, parts)
+      const tags = flvHeaderMessages(tracks).map(({ type, body }) =>
+        flvTag(type, timestampMs, [body])
       );
       const { video, audio } = tracks;
       const head = flvHeader({ video: video !== undefined, audio: audio !== undefined });
@@ -121,8 +122,8 @@ export function flvFormat(): Format {
     },
     write(frame) {
       lastMs = flvTimestamp(frame.dts);
-      const { type, parts } = messages.of(frame);
-      return new FlvTagBytes(type, lastMs, parts);
+      const type = frame.kind === "video" ? TAG_VIDEO : TAG_AUDIO;
+      return new FlvTagBytes(type, lastMs, prefixes.of(frame), frame.data);
     },
   };
 }

@@ -58,7 +58,9 @@ export class Ring<T extends RingItem> {
   readonly #retainFromUs: () => number;
   readonly #pins = new Set<Pin>();
   #items: (T | undefined)[] = new Array(INITIAL_SLOTS).fill(undefined);
-  #sizes: number[] = new Array(INITIAL_SLOTS).fill(0);
+  // Items that go are old: to look at them would bring them back into the processor's caches.
+  #times = new Float64Array(INITIAL_SLOTS);
+  #sizes = new Float64Array(INITIAL_SLOTS);
   #mask = INITIAL_SLOTS - 1;
   #head = 0;
   #tail = 0;
@@ -132,8 +134,7 @@ export class Ring<T extends RingItem> {
     let high = this.#head;
     while (low < high) {
       const middle = low + Math.floor((high - low) / 2);
-      const item = this.at(middle);
-      if (item !== undefined && item.dts < dtsUs) low = middle + 1;
+      if (this.#time(middle) < dtsUs) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -148,8 +149,10 @@ export class Ring<T extends RingItem> {
     if (this.#closed) throw new TypeError("Cannot write: the ring is closed");
     if (this.#head - this.#tail > this.#mask) this.#grow();
     const sequence = this.#head++;
-    this.#items[sequence & this.#mask] = item;
-    this.#sizes[sequence & this.#mask] = bytes;
+    const slot = sequence & this.#mask;
+    this.#items[slot] = item;
+    this.#times[slot] = item.dts;
+    this.#sizes[slot] = bytes;
     this.#bytes += bytes;
     if (item.key) this.#newestKey = sequence;
     this.#evict(item.dts);
@@ -188,40 +191,47 @@ export class Ring<T extends RingItem> {
     RESOLVED.then(this.#wake);
   }
 
+  /** Decode time of the item numbered `sequence`, one of those that are kept, in µs. */
+  #time(sequence: number): number {
+    return this.#times[sequence & this.#mask] as number;
+  }
+
   #evict(newestDts: number): void {
     let neededFrom = newestDts - this.#historyUs;
     let pinned = Infinity;
-    const first = this.at(this.#tail);
     // Most of the time the oldest item is within the history, and nothing else matters.
-    if (first !== undefined && first.dts < neededFrom) {
-      const key = this.at(this.#newestKey);
-      neededFrom = Math.min(neededFrom, key?.dts ?? Infinity, this.#retainFromUs());
+    if (this.#time(this.#tail) < neededFrom) {
+      const keyTime = this.newestKey < 0 ? Infinity : this.#time(this.#newestKey);
+      neededFrom = Math.min(neededFrom, keyTime, this.#retainFromUs());
       if (this.#pins.size > 0) {
         for (const pin of this.#pins) pinned = Math.min(pinned, pin.sequence);
       }
     }
     while (this.#tail < this.#head - 1) {
-      const slot = this.#tail & this.#mask;
-      const oldest = this.#items[slot];
-      if (oldest === undefined) break;
+      const time = this.#time(this.#tail);
       const over = this.#head - this.#tail > this.#maxItems || this.#bytes > this.#maxBytes ||
-        newestDts - oldest.dts > this.#maxSpanUs;
-      if (!over && (oldest.dts >= neededFrom || this.#tail >= pinned)) break;
-      this.#bytes -= this.#sizes[slot] ?? 0;
+        newestDts - time > this.#maxSpanUs;
+      if (!over && (time >= neededFrom || this.#tail >= pinned)) break;
+      const slot = this.#tail++ & this.#mask;
+      this.#bytes -= this.#sizes[slot] as number;
       this.#items[slot] = undefined;
-      this.#tail++;
     }
   }
 
   #grow(): void {
     const slots = (this.#mask + 1) * 2;
     const items = new Array<T | undefined>(slots).fill(undefined);
-    const sizes = new Array<number>(slots).fill(0);
+    const times = new Float64Array(slots);
+    const sizes = new Float64Array(slots);
     for (let sequence = this.#tail; sequence < this.#head; sequence++) {
-      items[sequence & (slots - 1)] = this.#items[sequence & this.#mask];
-      sizes[sequence & (slots - 1)] = this.#sizes[sequence & this.#mask] ?? 0;
+      const from = sequence & this.#mask;
+      const to = sequence & (slots - 1);
+      items[to] = this.#items[from];
+      times[to] = this.#times[from] as number;
+      sizes[to] = this.#sizes[from] as number;
     }
     this.#items = items;
+    this.#times = times;
     this.#sizes = sizes;
     this.#mask = slots - 1;
   }

@@ -4,7 +4,7 @@ import { readAmf0All } from "../src/formats/amf.ts";
 import { FlvDemuxer, type FlvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "../src/formats/flv.ts";
 import { audioFramePrefix, parseAudioBody } from "../src/formats/flv_audio.ts";
 import { parseVideoBody, videoFramePrefix } from "../src/formats/flv_video.ts";
-import { flvFormat, FlvFrameMessages, flvTimestamp } from "../src/flv.ts";
+import { flvFormat, FlvPrefixes, flvTimestamp } from "../src/flv.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { aac, ASC, h264, OTHER_ASC } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
@@ -27,7 +27,7 @@ function told({ type, timestampMs, body }: FlvTag): string {
   return `${kind} ${packet.fourcc} ${packet.type} ${timestampMs}${cts}`;
 }
 
-Deno.test("FlvFrameMessages.of() puts before a frame what belongs there, whatever came before it", () => {
+Deno.test("FlvPrefixes.of() gives what belongs before a frame, whatever came before it", () => {
   const configs = {
     video: [h264(), h264(640, 480), { kind: "video", fourcc: "hvc1", codec: "hvc1.1.6.L93.B0" }],
     audio: [aac(), { kind: "audio", fourcc: "Opus", codec: "opus", sampleRate: 48_000 }],
@@ -40,7 +40,7 @@ Deno.test("FlvFrameMessages.of() puts before a frame what belongs there, whateve
   });
   fc.assert(
     fc.property(fc.array(shape, { minLength: 100, maxLength: 300 }), (shapes) => {
-      const messages = new FlvFrameMessages();
+      const prefixes = new FlvPrefixes();
       for (const { kind, config: index, key, ctsMs } of shapes) {
         const config = configs[kind][index % configs[kind].length];
         const made = frame(
@@ -48,12 +48,10 @@ Deno.test("FlvFrameMessages.of() puts before a frame what belongs there, whateve
           1_000_000,
           { pts: 1_000_000 + ctsMs * 1000, key, config } as never,
         );
-        const { type, parts } = messages.of(made);
-        assertEquals(type, kind === "video" ? TAG_VIDEO : TAG_AUDIO);
         const expected = made.kind === "video"
           ? videoFramePrefix(made.config.fourcc, { key, ctsMs })
           : audioFramePrefix(made.config);
-        assertEquals(parts, [expected, made.data]);
+        assertEquals(prefixes.of(made), expected);
       }
     }),
     { seed: 11, numRuns: 30 },

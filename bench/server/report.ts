@@ -154,19 +154,19 @@ function streamsTable(results: readonly StreamsResult[]): string {
   ];
   return table(
     header,
-    results.map(({ many, manyIdle, one, oneIdle, ...result }) => [
+    results.map(({ many, one, ...result }) => [
       result.label,
       String(result.publishers),
-      String(many.viewers),
-      many.cpu.toFixed(3),
-      manyIdle.cpu.toFixed(3),
-      one.cpu.toFixed(3),
-      oneIdle.cpu.toFixed(3),
+      String(result.viewers),
+      many.watched.cpu.toFixed(3),
+      many.idleCpu.toFixed(3),
+      one.watched.cpu.toFixed(3),
+      one.idleCpu.toFixed(3),
       result.egressRatio.toFixed(2),
       (result.ingestCpu * 1000).toFixed(2),
-      many.rssMB.toFixed(0),
-      String(many.behind),
-      pair(many.latencyP50, many.latencyP99),
+      many.watched.rssMB.toFixed(0),
+      String(many.watched.behind),
+      pair(many.watched.latencyP50, many.watched.latencyP99),
     ]),
   );
 }

@@ -56,15 +56,32 @@ export interface StreamsResult extends ResultBase {
   readonly scenario: "streams";
   readonly publishers: number;
   readonly viewers: number;
-  /** One publisher without viewers, and with all of them. */
-  readonly oneIdle: Round;
-  readonly one: Round;
-  readonly manyIdle: Round;
-  readonly many: Round;
+  /** One publisher. */
+  readonly one: Egress;
+  /** All of them. */
+  readonly many: Egress;
   /** CPU seconds a second that a publisher costs. */
   readonly ingestCpu: number;
   /** CPU of the viewers alone, of many streams against one. */
   readonly egressRatio: number;
+}
+
+/** What viewers cost; CPU in seconds a second. */
+export interface Egress {
+  readonly rounds: readonly EgressRound[];
+  /** With viewers. */
+  readonly watched: Round;
+  /** Without. */
+  readonly idleCpu: number;
+  /** What viewers add, in the median of the rounds. */
+  readonly egressCpu: number;
+}
+
+/** A server with viewers, and without them before they came and after they had left. */
+export interface EgressRound {
+  readonly before: Round;
+  readonly watched: Round;
+  readonly after: Round;
 }
 
 /** What a measurement gave. */
@@ -218,47 +235,77 @@ async function* stalled({ bench, variant, protocol, base }: Test): AsyncGenerato
   }
 }
 
-/** What it costs that viewers are of many streams. */
+/**
+ * What it costs that viewers are of many streams. How fast a machine is may change within minutes,
+ * so one stream and many take turns, each with a new server, and what it takes without viewers is
+ * measured before they come and after they have left.
+ */
 async function* streams(test: Test): AsyncGenerator<StreamsResult> {
-  const { publishers } = test.bench.options;
+  const { options: { publishers, rounds }, log } = test.bench;
   const viewers = publishers * VIEWERS_PER_PUBLISHER;
-  const [oneIdle, one] = await idleAndWatched(test, 1, viewers);
-  const [manyIdle, many] = await idleAndWatched(test, publishers, viewers);
+  const ones: EgressRound[] = [];
+  const manys: EgressRound[] = [];
+  for (let index = 0; index < rounds; index++) {
+    ones.push(await egressRound(test, 1, viewers));
+    manys.push(await egressRound(test, publishers, viewers));
+  }
+  const [one, many] = [egressOf(ones), egressOf(manys)];
+  const egressRatio = many.egressCpu / one.egressCpu;
+  log(
+    `  egress ${one.egressCpu.toFixed(3)} and ${many.egressCpu.toFixed(3)}, ratio ${
+      egressRatio.toFixed(2)
+    }`,
+  );
   yield {
     ...test.base,
     scenario: "streams",
     publishers,
     viewers,
-    oneIdle,
     one,
-    manyIdle,
     many,
-    ingestCpu: (manyIdle.cpu - oneIdle.cpu) / Math.max(1, publishers - 1),
-    egressRatio: (many.cpu - manyIdle.cpu) / (one.cpu - oneIdle.cpu),
+    ingestCpu: (many.idleCpu - one.idleCpu) / Math.max(1, publishers - 1),
+    egressRatio,
   };
 }
 
-async function idleAndWatched(
+function egressOf(rounds: readonly EgressRound[]): Egress {
+  const median = (of: (round: EgressRound) => number) =>
+    medianOf(rounds.map((round) => ({ value: of(round) }))).value;
+  return {
+    rounds,
+    watched: medianOf(rounds.map(({ watched }) => watched)),
+    idleCpu: median(idleCpuOf),
+    egressCpu: median((round) => round.watched.cpu - idleCpuOf(round)),
+  };
+}
+
+function idleCpuOf({ before, after }: EgressRound): number {
+  return (before.cpu + after.cpu) / 2;
+}
+
+async function egressRound(
   { bench, variant, protocol }: Test,
   publishers: number,
   count: number,
-): Promise<[Round, Round]> {
+): Promise<EgressRound> {
   const { options, log } = bench;
   await using stand = await Stand.start(bench, variant, publishers);
-  await using viewers = stand.viewers(protocol);
-  const measure = async () => {
+  const measure = async (count: number) => {
+    await using viewers = stand.viewers(protocol);
+    if (count > 0) await viewers.open(count);
     await delay(options.warmupSeconds * 1000);
-    const rounds: Round[] = [];
-    for (let index = 0; index < options.rounds; index++) {
-      rounds.push(await stand.round(viewers, options.seconds));
-    }
-    const round = medianOf(rounds);
-    log(`  ${publishers} publishers, ${round.viewers} viewers: ${describe(round)}`);
-    return round;
+    return await stand.round(viewers, options.seconds);
   };
-  const idle = await measure();
-  await viewers.open(count);
-  return [idle, await measure()];
+  const round = {
+    before: await measure(0),
+    watched: await measure(count),
+    after: await measure(0),
+  };
+  log(
+    `  ${publishers} publishers, CPU ${round.before.cpu.toFixed(3)} and, without viewers again, ` +
+      `${round.after.cpu.toFixed(3)}; ${round.watched.viewers} viewers: ${describe(round.watched)}`,
+  );
+  return round;
 }
 
 function describe(round: Round): string {

@@ -2,20 +2,20 @@
 
 import { concat } from "../../src/bytes.ts";
 import {
-  FlvFrameMessages,
   flvHeaderMessages,
-  type FlvMessage,
+  type FlvMessageType,
+  FlvPrefixes,
   flvTimestamp,
 } from "../../src/flv.ts";
 import type { FormatFactory } from "../../src/mux.ts";
-import { ChunkedMessage, writeMessage } from "./chunk_writer.ts";
-import { MessageType, type OutgoingMessage } from "./message.ts";
+import { ChunkedMessage, type MessageKind, writeMessage } from "./chunk_writer.ts";
+import { MessageType } from "./message.ts";
 
 /** The chunk stream that data messages go out on. */
 export const DATA_CHUNK_STREAM = 4;
 
 /** Chunk streams by message type: each kind its own, so that none is held up by another. */
-const CHUNK_STREAMS: Readonly<Record<FlvMessage["type"], number>> = {
+const CHUNK_STREAMS: Readonly<Record<FlvMessageType, number>> = {
   [MessageType.dataAmf0]: DATA_CHUNK_STREAM,
   [MessageType.audio]: 5,
   [MessageType.video]: 6,
@@ -41,28 +41,29 @@ export function playFormats(): (options: PlayFormatOptions) => FormatFactory {
 }
 
 function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
-  const message = ({ type, parts }: FlvMessage, timestampMs: number): OutgoingMessage => ({
+  const kindOf = (type: FlvMessageType): MessageKind => ({
     type,
     streamId,
-    timestampMs,
     chunkStreamId: CHUNK_STREAMS[type],
-    payload: parts,
   });
+  const video = kindOf(MessageType.video);
+  const audio = kindOf(MessageType.audio);
   return () => {
     let lastMs = 0;
-    const messages = new FlvFrameMessages();
+    const prefixes = new FlvPrefixes();
     return {
       header(tracks, at) {
         const timestampMs = at === "start" ? 0 : lastMs;
         return concat(
-          flvHeaderMessages(tracks).map((part) =>
-            writeMessage(message(part, timestampMs), chunkSize)
+          flvHeaderMessages(tracks).map(({ type, body }) =>
+            writeMessage({ ...kindOf(type), timestampMs, payload: [body] }, chunkSize)
           ),
         );
       },
       write(frame) {
         lastMs = flvTimestamp(frame.dts);
-        return new ChunkedMessage(message(messages.of(frame), lastMs), chunkSize);
+        const kind = frame.kind === "video" ? video : audio;
+        return new ChunkedMessage(kind, lastMs, chunkSize, prefixes.of(frame), frame.data);
       },
     };
   };

@@ -3,7 +3,7 @@
  * tags. What is inside the tags is in `flv_video.ts`, `flv_audio.ts` and `amf.ts`.
  */
 
-import { writeU24 } from "../bytes.ts";
+import { concat, writeU24 } from "../bytes.ts";
 import { InvalidDataError } from "../errors.ts";
 import { Slab } from "../slab.ts";
 
@@ -227,24 +227,25 @@ export class FlvTagBytes {
   readonly length: number;
   readonly #type: FlvTagType;
   readonly #timestampMs: number;
-  readonly #parts: readonly Uint8Array[];
+  readonly #prefix: Uint8Array;
+  readonly #data: Uint8Array;
 
   /**
-   * A tag with `parts`, one after the other, as its body.
+   * A tag whose body is `prefix` and then `data`.
    *
    * @param timestampMs Taken modulo 2³², as the wire has it.
    * @throws {RangeError} If the body is longer than {@linkcode MAX_TAG_BYTES}.
    */
-  constructor(type: FlvTagType, timestampMs: number, parts: readonly Uint8Array[]) {
-    let length = 0;
-    for (const part of parts) length += part.length;
+  constructor(type: FlvTagType, timestampMs: number, prefix: Uint8Array, data: Uint8Array) {
+    const length = prefix.length + data.length;
     if (length > MAX_TAG_BYTES) {
       throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
     }
     this.length = TAG_HEADER_BYTES + length + PREVIOUS_TAG_SIZE_BYTES;
     this.#type = type;
     this.#timestampMs = timestampMs;
-    this.#parts = parts;
+    this.#prefix = prefix;
+    this.#data = data;
   }
 
   /** Writes them to `target` from `at` on. */
@@ -257,27 +258,28 @@ export class FlvTagBytes {
     target[at + 7] = ms >>> 24;
     // The stream id, always 0.
     writeU24(target, at + 8, 0);
-    let end = at + TAG_HEADER_BYTES;
-    for (const part of this.#parts) {
-      target.set(part, end);
-      end += part.length;
-    }
+    const start = at + TAG_HEADER_BYTES;
+    target.set(this.#prefix, start);
+    target.set(this.#data, start + this.#prefix.length);
+    const end = at + size;
     target[end] = size >>> 24;
     writeU24(target, end + 1, size);
   }
 }
 
-/** {@linkcode FlvTagBytes} as bytes. */
+/** {@linkcode FlvTagBytes} of a body in parts, as bytes. */
 export function flvTag(
   type: FlvTagType,
   timestampMs: number,
   parts: readonly Uint8Array[],
 ): Uint8Array<ArrayBuffer> {
-  const tag = new FlvTagBytes(type, timestampMs, parts);
+  const tag = new FlvTagBytes(type, timestampMs, NOTHING, concat(parts));
   const bytes = new Uint8Array(tag.length);
   tag.copyTo(bytes, 0);
   return bytes;
 }
+
+const NOTHING = new Uint8Array();
 
 /** A larger copy of `bytes`, of at least `needed` and at most `limit` bytes. */
 function grow(bytes: Uint8Array, needed: number, limit: number): Uint8Array {
