@@ -26,7 +26,7 @@ export * from "./src/isolate_supervisor.ts";
 export * from "./src/isolates.ts";
 export { type LogEntry, type Logger, LogHistory } from "./src/log.ts";
 export type { Batch, Format, FormatFactory, FormatTracks } from "./src/mux.ts";
-export type { MuxReadOptions, Piece, Wrapping } from "./src/mux.ts";
+export type { MuxReadOptions, Wrapping } from "./src/mux.ts";
 export * from "./src/mpegts.ts";
 export type { EngineConfig, EngineOptions } from "./src/options.ts";
 export { parseTarget, type StreamTarget } from "./src/path.ts";

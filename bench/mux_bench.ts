@@ -31,9 +31,9 @@ for (const [name, frame] of Object.entries(FRAMES)) {
 
 /** Writes a frame, and its bytes where a batch would have them. */
 function copyOut(format: Format, frame: MediaFrame): void {
-  const piece = format.write(frame);
-  if (piece instanceof Uint8Array) BATCH.set(piece);
-  else piece.copyTo(BATCH, 0);
+  const bytes = format.write(frame);
+  if (typeof bytes === "number") format.copyTo?.(frame, BATCH, 0);
+  else BATCH.set(bytes);
 }
 
 /** Viewers of one mux. */

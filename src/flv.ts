@@ -3,7 +3,15 @@
 import type { AudioConfig, VideoConfig } from "./codecs/config.ts";
 import { concat } from "./bytes.ts";
 import { type AmfInput, EcmaArray, encodeAmf0 } from "./formats/amf.ts";
-import { flvHeader, flvTag, FlvTagBytes, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO } from "./formats/flv.ts";
+import {
+  flvHeader,
+  flvTag,
+  flvTagLength,
+  TAG_AUDIO,
+  TAG_SCRIPT,
+  TAG_VIDEO,
+  writeFlvTag,
+} from "./formats/flv.ts";
 import { audioConfigBody, audioFramePrefix } from "./formats/flv_audio.ts";
 import { videoConfigBody, videoFramePrefix } from "./formats/flv_video.ts";
 import type { MediaFrame, VideoAccessUnit } from "./frame.ts";
@@ -122,8 +130,13 @@ export function flvFormat(): Format {
     },
     write(frame) {
       lastMs = flvTimestamp(frame.dts);
-      const type = frame.kind === "video" ? TAG_VIDEO : TAG_AUDIO;
-      return new FlvTagBytes(type, lastMs, prefixes.of(frame), frame.data);
+      return flvTagLength(prefixes.of(frame).length + frame.data.length);
+    },
+    copyTo(frame, target, at) {
+      const { kind, dts, data } = frame;
+      const type = kind === "video" ? TAG_VIDEO : TAG_AUDIO;
+      const timestampMs = flvTimestamp(dts);
+      writeFlvTag(target, at, { type, timestampMs, prefix: prefixes.of(frame), data });
     },
   };
 }

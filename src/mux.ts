@@ -13,15 +13,15 @@ import {
   BATCH_BUFFER_BYTES,
   FlushSchedule,
   type Header,
+  Headers,
   type MuxItem,
-  type Piece,
   type SharedBatch,
 } from "./mux_batches.ts";
 import { Ring } from "./ring.ts";
 import { Turns } from "./turns.ts";
 import { Place, type Waiter } from "./wake_list.ts";
 
-export { type Batch, BATCH_BUFFER_BYTES, type Piece } from "./mux_batches.ts";
+export { type Batch, BATCH_BUFFER_BYTES } from "./mux_batches.ts";
 
 /** The decoder configurations that a format has to announce. */
 export interface FormatTracks {
@@ -49,17 +49,36 @@ export interface Format {
    */
   header(tracks: FormatTracks, at: "start" | "change"): Uint8Array;
   /**
-   * The bytes of one frame, or how to make them when viewers want them; none if the format cannot
-   * carry it. `durationUs` is the time to the next frame of its track, for the last one that of the
-   * frame before, where the format {@linkcode Format.needsDuration needs it}.
+   * The bytes of one frame; none if the format cannot carry it. If they depend on the frame alone it
+   * may give just their number: {@linkcode Format.copyTo} makes them when viewers want them, so that
+   * they take no memory before. `durationUs` is the time to the next frame of its track, for the last
+   * one that of the frame before, where the format {@linkcode Format.needsDuration needs it}.
    */
-  write(frame: MediaFrame, durationUs?: number): Uint8Array | Piece;
+  write(frame: MediaFrame, durationUs?: number): Uint8Array | number;
+  /**
+   * Writes to `target`, from `at` on, the bytes of a frame of which {@linkcode Format.write} gave the
+   * number: the same ones each time.
+   */
+  copyTo?(frame: MediaFrame, target: Uint8Array, at: number): void;
   /**
    * What goes around the `length` bytes of frames that leave together, for carriers that frame them,
    * as HTTP does in chunks. Announcements leave apart, and `header` frames them itself.
    * @default {nothing}
    */
   wrap?(length: number): Wrapping;
+}
+
+/** `format` for a carrier with a `header` and a `wrap` of its own. */
+export function carried(
+  format: Format,
+  carrier: Required<Pick<Format, "header" | "wrap">>,
+): Format {
+  return {
+    needsDuration: format.needsDuration ?? false,
+    write: (frame, durationUs) => format.write(frame, durationUs),
+    ...(format.copyTo && { copyTo: format.copyTo.bind(format) }),
+    ...carrier,
+  };
 }
 
 /** What goes around bytes. */
@@ -118,7 +137,7 @@ export class Mux implements Waiter {
   readonly #timers: FlushTimers;
   readonly #turns: Turns;
   readonly #durations: FrameDurations | undefined;
-  #header: Header | undefined;
+  readonly #headers: Headers;
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
   #viewers = 0;
@@ -134,6 +153,7 @@ export class Mux implements Waiter {
       this.#durations = new FrameDurations((frame, durationUs) => this.#write(frame, durationUs));
     }
     this.#ring = new Ring();
+    this.#headers = new Headers(this.#ring);
     this.#onClose = init.onClose;
     this.#nowMs = init.nowMs;
     this.#buffers = init.buffers ?? new BufferPool(BATCH_BUFFER_BYTES);
@@ -152,7 +172,7 @@ export class Mux implements Waiter {
     const ending = new Place(ring.closing);
     ending.wait(this.#onEnding);
     this.#endings.push(ending);
-    if (this.#header === undefined) return this.#set(config);
+    if (this.#headers.newest === undefined) return this.#set(config);
     this.#guard(() => this.#change(config, this.#ring.newest()?.dts ?? 0));
     this.wake();
   }
@@ -193,14 +213,14 @@ export class Mux implements Waiter {
     const flushMs = options.flushMs ?? 0;
     let schedule = this.#schedules.get(flushMs);
     if (schedule === undefined) {
-      const wrap = this.#format.wrap?.bind(this.#format);
       schedule = new FlushSchedule(this.#ring, {
         intervalMs: flushMs,
         timer: this.#timers.of(flushMs),
         turns: this.#turns,
         nowMs: this.#nowMs,
         buffers: this.#buffers,
-        wrap,
+        format: this.#format,
+        headers: this.#headers,
         gather: () => this.#gather(),
       });
       schedule.error = this.#error;
@@ -209,6 +229,7 @@ export class Mux implements Waiter {
     schedule.readers++;
     return new MuxReader({
       ring: this.#ring,
+      headers: this.#headers,
       schedule,
       options,
       onClose: () => this.#leave(schedule, flushMs),
@@ -253,19 +274,22 @@ export class Mux implements Waiter {
     else this.#audio = config;
   }
 
+  /** Puts the announcement of the tracks as they are now in force. */
   #announce(): Header {
     const tracks = { video: this.#video, audio: this.#audio };
-    return this.#header = {
+    const header = {
       start: this.#format.header(tracks, "start"),
       change: this.#format.header(tracks, "change"),
     };
+    this.#headers.add(header);
+    return header;
   }
 
   /** Tells viewers of a configuration in the middle of the stream. */
   #change(config: VideoConfig | AudioConfig, dts: number): void {
     this.#set(config);
-    const header = this.#announce();
-    this.#append({ dts, key: false, piece: header.change, header, frames: 0 });
+    const { change: bytes } = this.#announce();
+    this.#ring.write({ kind: "announcement", dts, key: false, bytes }, bytes.length);
   }
 
   #take(frame: MediaFrame): void {
@@ -280,20 +304,20 @@ export class Mux implements Waiter {
   }
 
   #write(frame: MediaFrame, durationUs?: number): void {
-    const header = this.#header ?? this.#announce();
-    const piece = this.#format.write(frame, durationUs);
+    if (this.#headers.newest === undefined) this.#announce();
+    const bytes = this.#format.write(frame, durationUs);
     this.#hasPictures ||= frame.kind === "video";
     const key = frame.key && (frame.kind === "video" || !this.#hasPictures);
-    this.#append({ dts: frame.dts, key, piece, header, frames: 1 });
-  }
-
-  #append(item: MuxItem): void {
-    this.#ring.write(item, item.piece.length);
+    if (typeof bytes === "number") {
+      if (this.#format.copyTo === undefined) throw new TypeError("Cannot mux: no copyTo()");
+      this.#ring.write(frame, bytes, key);
+    } else this.#ring.write({ kind: "frame", dts: frame.dts, key, bytes }, bytes.length);
   }
 }
 
 interface MuxReaderInit {
   readonly ring: Ring<MuxItem>;
+  readonly headers: Headers;
   readonly schedule: FlushSchedule;
   readonly options: ReadOptions;
   readonly onClose: () => void;
@@ -302,6 +326,7 @@ interface MuxReaderInit {
 /** One viewer of a mux: gives batches, each beginning and ending with whole items. */
 export class MuxReader implements Source<Batch> {
   readonly #ring: Ring<MuxItem>;
+  readonly #headers: Headers;
   readonly #schedule: FlushSchedule;
   readonly #place: Place;
   readonly #cursor: Cursor<MuxItem>;
@@ -318,6 +343,7 @@ export class MuxReader implements Source<Batch> {
   /** Made by {@linkcode Mux.read}. */
   constructor(init: MuxReaderInit) {
     this.#ring = init.ring;
+    this.#headers = init.headers;
     this.#schedule = init.schedule;
     this.#place = new Place(init.schedule.waiting);
     this.#cursor = new Cursor(init.ring, init.options);
@@ -379,21 +405,23 @@ export class MuxReader implements Source<Batch> {
     const limit = this.#joining ? this.#ring.head : schedule.flushed;
     // A viewer that has read all asks once more, after each batch.
     const readAll = cursor.sequence === limit && !cursor.needsKey;
-    const first = readAll ? undefined : cursor.peek(limit);
-    if (first === undefined) {
+    if (readAll || cursor.peek(limit) === undefined) {
       this.#joining &&= this.#header === undefined;
       if (schedule.error !== undefined) throw schedule.error;
       return undefined;
     }
-    const batch = schedule.batch(cursor.sequence, limit);
+    const start = cursor.sequence;
+    const batch = schedule.batch(start, limit);
     if (batch === undefined) return undefined;
     cursor.sequence = batch.end;
-    const jumped = cursor.jumps !== this.#seenJumps;
-    this.#seenJumps = cursor.jumps;
     const known = this.#header;
     this.#header = batch.header;
-    if (known === undefined) return prefixed(first.header.start, batch);
-    if (jumped && known !== first.header) return prefixed(first.header.change, batch);
+    if (known === undefined || cursor.jumps !== this.#seenJumps) {
+      this.#seenJumps = cursor.jumps;
+      const header = this.#headers.at(start);
+      if (header && known === undefined) return prefixed(header.start, batch);
+      if (header && known !== header) return prefixed(header.change, batch);
+    }
     if (this.#lends) {
       batch.loans++;
       this.#loan = batch;

@@ -2,7 +2,8 @@
 
 import type { BufferPool } from "./buffer_pool.ts";
 import type { FlushTimer, Gatherer } from "./flush_timer.ts";
-import type { Format } from "./mux.ts";
+import type { MediaFrame } from "./frame.ts";
+import type { Format, Wrapping } from "./mux.ts";
 import type { Ring, RingItem } from "./ring.ts";
 import type { Job, Turns } from "./turns.ts";
 import { WakeList } from "./wake_list.ts";
@@ -15,26 +16,43 @@ export interface Header {
   readonly change: Uint8Array;
 }
 
-/**
- * Bytes that are made where they are needed, such as a frame's with what goes around it: while they
- * wait they take no memory beside the frame.
- */
-export interface Piece {
-  /** How many bytes they are. */
-  readonly length: number;
-  /** Writes them to `target` from `at` on: the same ones each time. */
-  copyTo(target: Uint8Array, at: number): void;
+/** Announcements, by the item from which on they are in force. */
+export class Headers {
+  readonly #ring: Ring<MuxItem>;
+  #list: { readonly from: number; readonly header: Header }[] = [];
+
+  /** Those of the items of `ring`. */
+  constructor(ring: Ring<MuxItem>) {
+    this.#ring = ring;
+  }
+
+  /** The one for items that are still to come. */
+  get newest(): Header | undefined {
+    return this.#list.at(-1)?.header;
+  }
+
+  /** Puts `header` in force from the next item on. */
+  add(header: Header): void {
+    const { head, tail } = this.#ring;
+    const needed = this.#list.findLastIndex(({ from }) => from <= tail);
+    this.#list = this.#list.slice(Math.max(0, needed)).filter(({ from }) => from < head);
+    this.#list.push({ from: head, header });
+  }
+
+  /** The one in force at the item numbered `sequence`, which is kept. */
+  at(sequence: number): Header | undefined {
+    return this.#list.findLast(({ from }) => from <= sequence)?.header;
+  }
 }
 
-/** A frame's bytes, or an announcement's. */
-export interface MuxItem extends RingItem {
-  /** The bytes. */
-  readonly piece: Uint8Array | Piece;
-  /** The announcement in force from this item on. */
-  readonly header: Header;
-  /** 1 for a frame, 0 for an announcement. */
-  readonly frames: number;
+/** Bytes that were made when a frame came, or an announcement's. */
+export interface WrittenBytes extends RingItem {
+  readonly kind: "frame" | "announcement";
+  readonly bytes: Uint8Array;
 }
+
+/** A frame as it came, or bytes. */
+export type MuxItem = MediaFrame | WrittenBytes;
 
 /** Bytes that go out in one piece. */
 export interface Batch {
@@ -84,10 +102,12 @@ export interface FlushInit {
   readonly nowMs: () => number;
   /** What batches are made in. */
   readonly buffers: BufferPool;
-  /** What goes around the frames of a batch. */
-  readonly wrap: Format["wrap"] | undefined;
+  /** What makes bytes of frames, and what goes around those of a batch. */
+  readonly format: Format;
   /** Called before a flush: brings all that has come into the ring. */
   readonly gather: () => void;
+  /** The announcements in force. */
+  readonly headers: Headers;
 }
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
@@ -104,8 +124,9 @@ export class FlushSchedule implements Gatherer, Job {
   readonly #turns: Turns;
   readonly #nowMs: () => number;
   readonly #buffers: BufferPool;
-  readonly #wrap: Format["wrap"] | undefined;
+  readonly #format: Format;
   readonly #gather: () => void;
+  readonly #headers: Headers;
   readonly #batches = new Map<number, SharedBatch>();
   /** Where the batch that was asked for last begins: most viewers are at the same place. */
   #recentStart = -1;
@@ -125,8 +146,9 @@ export class FlushSchedule implements Gatherer, Job {
     this.#turns = init.turns;
     this.#nowMs = init.nowMs;
     this.#buffers = init.buffers;
-    this.#wrap = init.wrap;
+    this.#format = init.format;
     this.#gather = init.gather;
+    this.#headers = init.headers;
     this.#flushed = ring.head;
   }
 
@@ -216,53 +238,56 @@ export class FlushSchedule implements Gatherer, Job {
   }
 
   #make(start: number, limit: number): SharedBatch | undefined {
-    const pieces: (Uint8Array | Piece)[] = [];
-    let header: Header | undefined;
+    const ring = this.#ring;
+    const format = this.#format;
+    let end = start;
     let length = 0;
     let frames = 0;
-    let end = start;
     for (; end < limit; end++) {
-      const item = this.#ring.at(end);
+      const item = ring.at(end);
       if (item === undefined) break;
-      if (length > 0 && length + item.piece.length > MAX_BATCH_BYTES) break;
-      if (this.#wrap && item.frames === 0 && end > start) break;
-      pieces.push(item.piece);
-      length += item.piece.length;
-      frames += item.frames;
-      header = item.header;
-      if (this.#wrap && item.frames === 0) {
-        end++;
-        break;
-      }
+      const leavesApart = format.wrap !== undefined && item.kind === "announcement";
+      if (end > start && leavesApart) break;
+      const size = ring.size(end);
+      if (length > 0 && length + size > MAX_BATCH_BYTES) break;
+      length += size;
+      if (item.kind !== "announcement") frames++;
+      if (!leavesApart) continue;
+      end++;
+      break;
     }
-    if (header === undefined) return undefined;
-    if (this.#wrap && frames > 0 && length > 0) {
-      const { before, after } = this.#wrap(length);
-      pieces.unshift(before);
-      pieces.push(after);
-      length += before.length + after.length;
-    }
-    const { bytes, buffer } = this.#join(pieces, length);
-    const state = { loans: 0, isCurrent: true, isKept: false };
-    return { bytes, frames, end, header, buffer, ...state };
+    const header = this.#headers.at(end - 1);
+    if (end === start || header === undefined) return undefined;
+    const wrapping = frames > 0 && length > 0 ? format.wrap?.(length) : undefined;
+    const only = end === start + 1 ? ring.at(start) : undefined;
+    const written = wrapping === undefined && only && "bytes" in only
+      ? { bytes: only.bytes, buffer: undefined }
+      : this.#join(start, end, length, wrapping);
+    return { ...written, frames, end, header, loans: 0, isCurrent: true, isKept: false };
   }
 
+  /** The bytes of the items from `start` to before `end`, which are `length`, one after the other. */
   #join(
-    pieces: readonly (Uint8Array | Piece)[],
+    start: number,
+    end: number,
     length: number,
+    wrapping: Wrapping | undefined,
   ): Pick<SharedBatch, "bytes" | "buffer"> {
-    const [only] = pieces;
-    if (pieces.length === 1 && only instanceof Uint8Array) {
-      return { bytes: only, buffer: undefined };
+    const { before, after } = wrapping ?? BARE;
+    const total = before.length + length + after.length;
+    const isLarge = total > this.#buffers.bufferBytes;
+    const buffer = isLarge ? new Uint8Array(total) : this.#buffers.take();
+    buffer.set(before);
+    let at = before.length;
+    for (let sequence = start; sequence < end; sequence++) {
+      const item = this.#ring.at(sequence) as MuxItem;
+      if ("bytes" in item) buffer.set(item.bytes, at);
+      else this.#format.copyTo?.(item, buffer, at);
+      at += this.#ring.size(sequence);
     }
-    const isLarge = length > this.#buffers.bufferBytes;
-    const buffer = isLarge ? new Uint8Array(length) : this.#buffers.take();
-    let at = 0;
-    for (const piece of pieces) {
-      if (piece instanceof Uint8Array) buffer.set(piece, at);
-      else piece.copyTo(buffer, at);
-      at += piece.length;
-    }
-    return { bytes: buffer.subarray(0, length), buffer: isLarge ? undefined : buffer };
+    buffer.set(after, at);
+    return { bytes: buffer.subarray(0, total), buffer: isLarge ? undefined : buffer };
   }
 }
+
+const BARE: Wrapping = { before: new Uint8Array(), after: new Uint8Array() };

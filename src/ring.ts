@@ -61,6 +61,7 @@ export class Ring<T extends RingItem> {
   // Items that go are old: to look at them would bring them back into the processor's caches.
   #times = new Float64Array(INITIAL_SLOTS);
   #sizes = new Float64Array(INITIAL_SLOTS);
+  #keys = new Uint8Array(INITIAL_SLOTS);
   #mask = INITIAL_SLOTS - 1;
   #head = 0;
   #tail = 0;
@@ -113,7 +114,7 @@ export class Ring<T extends RingItem> {
   keyFrom(sequence: number): number {
     const newest = this.newestKey;
     for (let at = Math.max(sequence, this.#tail); at <= newest; at++) {
-      if (this.at(at)?.key) return at;
+      if (this.#keys[at & this.#mask] === 1) return at;
     }
     return -1;
   }
@@ -141,11 +142,12 @@ export class Ring<T extends RingItem> {
   }
 
   /**
-   * Appends an item of `bytes` bytes and returns its sequence number.
+   * Appends an item of `bytes` bytes and returns its sequence number. `key` says whether a reader
+   * can start there, if that is another thing than the item's own.
    *
    * @throws {TypeError} If the ring is closed.
    */
-  write(item: T, bytes: number): number {
+  write(item: T, bytes: number, key: boolean = item.key): number {
     if (this.#closed) throw new TypeError("Cannot write: the ring is closed");
     if (this.#head - this.#tail > this.#mask) this.#grow();
     const sequence = this.#head++;
@@ -153,8 +155,9 @@ export class Ring<T extends RingItem> {
     this.#items[slot] = item;
     this.#times[slot] = item.dts;
     this.#sizes[slot] = bytes;
+    this.#keys[slot] = key ? 1 : 0;
     this.#bytes += bytes;
-    if (item.key) this.#newestKey = sequence;
+    if (key) this.#newestKey = sequence;
     this.#evict(item.dts);
     this.#wakeSoon();
     return sequence;
@@ -223,16 +226,19 @@ export class Ring<T extends RingItem> {
     const items = new Array<T | undefined>(slots).fill(undefined);
     const times = new Float64Array(slots);
     const sizes = new Float64Array(slots);
+    const keys = new Uint8Array(slots);
     for (let sequence = this.#tail; sequence < this.#head; sequence++) {
       const from = sequence & this.#mask;
       const to = sequence & (slots - 1);
       items[to] = this.#items[from];
       times[to] = this.#times[from] as number;
       sizes[to] = this.#sizes[from] as number;
+      keys[to] = this.#keys[from] as number;
     }
     this.#items = items;
     this.#times = times;
     this.#sizes = sizes;
+    this.#keys = keys;
     this.#mask = slots - 1;
   }
 }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from 
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { BufferPool } from "../src/buffer_pool.ts";
+import type { MediaFrame } from "../src/frame.ts";
 import { type Batch, type Format, Mux } from "../src/mux.ts";
 import { type Pump, pump, readableFrom, type Sink } from "../src/readable.ts";
 import { Turns } from "../src/turns.ts";
@@ -10,16 +11,16 @@ import { loop, turns } from "./support/reading.ts";
 
 const BUFFER_BYTES = 1024;
 
-/** A format of numbered frames of 40 to 200 bytes, of which joiners get a header. */
+/** A format of frames of 41 to 200 bytes, each with its own number, of which joiners get a header. */
 function numbered(): Format {
-  let number = 0;
+  const markOf = ({ kind, dts }: MediaFrame) =>
+    1 + (dts / 20_000 + (kind === "video" ? 0 : 1)) % 250;
+  const lengthOf = (frame: MediaFrame) => 40 + markOf(frame) % 160;
   return {
     header: () => new Uint8Array(7).fill(255),
-    write() {
-      number = (number + 1) % 250;
-      const length = 40 + number % 160;
-      const mark = number;
-      return { length, copyTo: (target, at) => void target.fill(mark, at, at + length) };
+    write: lengthOf,
+    copyTo(frame, target, at) {
+      target.fill(markOf(frame), at, at + lengthOf(frame));
     },
   };
 }

@@ -4,7 +4,7 @@ import { concat } from "../src/bytes.ts";
 import { Cursor } from "../src/cursor.ts";
 import { LaggedError } from "../src/errors.ts";
 import type { MediaFrame } from "../src/frame.ts";
-import { type Format, Mux } from "../src/mux.ts";
+import { carried, type Format, Mux } from "../src/mux.ts";
 import { readableFrom } from "../src/readable.ts";
 import { aac, audioFeed, h264, OTHER_ASC, short, videoFeed } from "./support/frames.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
@@ -474,4 +474,58 @@ Deno.test("Mux wraps nothing when there is nothing", async () => {
   write(setup, "V0 v40");
   await turns();
   assertEquals(drain(setup.mux.read()), []);
+});
+
+/** A format that makes the words of {@linkcode words} where they are needed. */
+function copiedWords(): Format {
+  const format = words();
+  const bytesOf = (frame: MediaFrame) => format.write(frame) as Uint8Array;
+  return {
+    header: (tracks, at) => format.header(tracks, at),
+    write: (frame) => bytesOf(frame).length,
+    copyTo: (frame, target, at) => target.set(bytesOf(frame), at),
+  };
+}
+
+Deno.test("Mux gives the same whether a format gives bytes or makes them where they are needed", async () => {
+  const [written, copied] = [words, copiedWords].map((create) => {
+    const setup = setUp(undefined, () => create());
+    return { setup, reader: setup.mux.read() };
+  });
+  assert(written && copied);
+  const got = await Promise.all([written, copied].map(async ({ setup, reader }) => {
+    const parts: string[] = [];
+    for (const frames of ["V0 a0 v40", "a40 v80 a80", "V120", "v160 a160 a180"]) {
+      write(setup, frames);
+      await turns();
+      parts.push(all(reader));
+    }
+    const joiner = all(setup.mux.read());
+    return [...parts, joiner];
+  }));
+  assertEquals(got[0], got[1]);
+  assertEquals(got[0]?.slice(-2), ["v160 a160 a180", "[start 320 48000] V120 v160 a160 a180"]);
+});
+
+Deno.test("Mux ends its viewers with an error when a format says how many bytes, and never makes them", async () => {
+  const setup = setUp(["video"], () => ({ header: () => new Uint8Array(), write: () => 5 }));
+  const stream = readableFrom(setup.mux.read());
+  write(setup, "V0");
+  await assertRejects(() => Array.fromAsync(stream), TypeError, "copyTo");
+});
+
+Deno.test("carried() puts another header and a wrapping around a format, whose frames stay as they are", async () => {
+  const around = { before: Uint8Array.of(60), after: Uint8Array.of(62, 32) };
+  for (const create of [words, copiedWords]) {
+    const setup = setUp(["video"], () =>
+      carried(create(), {
+        header: (_, at) => new TextEncoder().encode(`${at}! `),
+        wrap: () => around,
+      }));
+    const reader = setup.mux.read();
+    write(setup, "V0 v40");
+    await turns();
+    assertEquals(all(reader), "start! <V0 v40 >");
+    reader.close();
+  }
 });

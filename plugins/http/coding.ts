@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { concat } from "../../src/bytes.ts";
-import type { Format, FormatFactory, Wrapping } from "../../src/mux.ts";
+import { carried, type Format, type FormatFactory, type Wrapping } from "../../src/mux.ts";
 
 /** The end of a body in the chunked coding, without trailers. */
 export const LAST_CHUNK: Uint8Array = Buffer.from("0\r\n\r\n");
@@ -32,12 +32,10 @@ export class ChunkedFormats {
 }
 
 function chunked(format: Format): Format {
-  return {
-    needsDuration: format.needsDuration ?? false,
+  return carried(format, {
     header: (tracks, at) => chunkOf(format.header(tracks, at)),
-    write: (frame, durationUs) => format.write(frame, durationUs),
     wrap: around,
-  };
+  });
 }
 
 /** What makes a chunk of `length` bytes. */

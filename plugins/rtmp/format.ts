@@ -7,8 +7,9 @@ import {
   FlvPrefixes,
   flvTimestamp,
 } from "../../src/flv.ts";
+import type { MediaFrame } from "../../src/frame.ts";
 import type { FormatFactory } from "../../src/mux.ts";
-import { ChunkedMessage, type MessageKind, writeMessage } from "./chunk_writer.ts";
+import { ChunkWriter, type MessageKind, writeMessage } from "./chunk_writer.ts";
 import { MessageType } from "./message.ts";
 
 /** The chunk stream that data messages go out on. */
@@ -46,8 +47,9 @@ function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
     streamId,
     chunkStreamId: CHUNK_STREAMS[type],
   });
-  const video = kindOf(MessageType.video);
-  const audio = kindOf(MessageType.audio);
+  const video = new ChunkWriter(kindOf(MessageType.video), chunkSize);
+  const audio = new ChunkWriter(kindOf(MessageType.audio), chunkSize);
+  const writerOf = ({ kind }: MediaFrame) => kind === "video" ? video : audio;
   return () => {
     let lastMs = 0;
     const prefixes = new FlvPrefixes();
@@ -62,8 +64,12 @@ function playFormat({ streamId, chunkSize }: PlayFormatOptions): FormatFactory {
       },
       write(frame) {
         lastMs = flvTimestamp(frame.dts);
-        const kind = frame.kind === "video" ? video : audio;
-        return new ChunkedMessage(kind, lastMs, chunkSize, prefixes.of(frame), frame.data);
+        return writerOf(frame).lengthOf(lastMs, prefixes.of(frame).length + frame.data.length);
+      },
+      copyTo(frame, target, at) {
+        const { dts, data } = frame;
+        const message = { timestampMs: flvTimestamp(dts), prefix: prefixes.of(frame), data };
+        writerOf(frame).write(target, at, message);
       },
     };
   };

@@ -1,7 +1,7 @@
 /** Formats whose bytes are whole WebSocket messages, made once for all viewers. */
 
 import { concat } from "../../src/bytes.ts";
-import type { FormatFactory, FormatTracks } from "../../src/mux.ts";
+import { carried, type FormatFactory, type FormatTracks } from "../../src/mux.ts";
 import { frameHead, OPCODES, webSocketFrame } from "../websocket_frames.ts";
 
 /**
@@ -14,17 +14,15 @@ export function messageFormat(
 ): FormatFactory {
   return () => {
     const format = create();
-    return {
-      needsDuration: format.needsDuration ?? false,
+    return carried(format, {
       header(tracks, at) {
         const header = format.header(tracks, at);
         if (header.length === 0) return header;
         const text = announce && webSocketFrame(OPCODES.text, announce(tracks));
         return concat([...(text ? [text] : []), webSocketFrame(OPCODES.binary, header)]);
       },
-      write: (frame, durationUs) => format.write(frame, durationUs),
       wrap: (length) => ({ before: frameHead(OPCODES.binary, length), after: NOTHING }),
-    };
+    });
   };
 }
 

@@ -220,62 +220,57 @@ export function flvHeader(options: FlvHeaderOptions): Uint8Array {
 }
 
 /**
- * A whole FLV tag (E.4.1) and the PreviousTagSize after it, which are written where they are needed.
+ * How many bytes a whole FLV tag has (E.4.1), with the PreviousTagSize after it.
+ *
+ * @throws {RangeError} If its body is longer than {@linkcode MAX_TAG_BYTES}.
  */
-export class FlvTagBytes {
-  /** How many bytes they are. */
-  readonly length: number;
-  readonly #type: FlvTagType;
-  readonly #timestampMs: number;
-  readonly #prefix: Uint8Array;
-  readonly #data: Uint8Array;
-
-  /**
-   * A tag whose body is `prefix` and then `data`.
-   *
-   * @param timestampMs Taken modulo 2³², as the wire has it.
-   * @throws {RangeError} If the body is longer than {@linkcode MAX_TAG_BYTES}.
-   */
-  constructor(type: FlvTagType, timestampMs: number, prefix: Uint8Array, data: Uint8Array) {
-    const length = prefix.length + data.length;
-    if (length > MAX_TAG_BYTES) {
-      throw new RangeError(`Cannot write FLV tag: its body is ${length} bytes long`);
-    }
-    this.length = TAG_HEADER_BYTES + length + PREVIOUS_TAG_SIZE_BYTES;
-    this.#type = type;
-    this.#timestampMs = timestampMs;
-    this.#prefix = prefix;
-    this.#data = data;
+export function flvTagLength(bodyLength: number): number {
+  if (bodyLength > MAX_TAG_BYTES) {
+    throw new RangeError(`Cannot write FLV tag: its body is ${bodyLength} bytes long`);
   }
-
-  /** Writes them to `target` from `at` on. */
-  copyTo(target: Uint8Array, at: number): void {
-    const ms = this.#timestampMs;
-    const size = this.length - PREVIOUS_TAG_SIZE_BYTES;
-    target[at] = this.#type;
-    writeU24(target, at + 1, size - TAG_HEADER_BYTES);
-    writeU24(target, at + 4, ms);
-    target[at + 7] = ms >>> 24;
-    // The stream id, always 0.
-    writeU24(target, at + 8, 0);
-    const start = at + TAG_HEADER_BYTES;
-    target.set(this.#prefix, start);
-    target.set(this.#data, start + this.#prefix.length);
-    const end = at + size;
-    target[end] = size >>> 24;
-    writeU24(target, end + 1, size);
-  }
+  return TAG_HEADER_BYTES + bodyLength + PREVIOUS_TAG_SIZE_BYTES;
 }
 
-/** {@linkcode FlvTagBytes} of a body in parts, as bytes. */
+/** What {@linkcode writeFlvTag} writes. */
+export interface FlvTagParts {
+  readonly type: FlvTagType;
+  /** Taken modulo 2³², as the wire has it. */
+  readonly timestampMs: number;
+  /** How the body begins. */
+  readonly prefix: Uint8Array;
+  /** The rest of it. */
+  readonly data: Uint8Array;
+}
+
+/** Writes a whole tag and the PreviousTagSize after it to `target` from `at` on. */
+export function writeFlvTag(
+  target: Uint8Array,
+  at: number,
+  { type, timestampMs, prefix, data }: FlvTagParts,
+): void {
+  const bodyLength = prefix.length + data.length;
+  target[at] = type;
+  writeU24(target, at + 1, bodyLength);
+  writeU24(target, at + 4, timestampMs);
+  target[at + 7] = timestampMs >>> 24;
+  // The stream id, always 0.
+  writeU24(target, at + 8, 0);
+  target.set(prefix, at + TAG_HEADER_BYTES);
+  target.set(data, at + TAG_HEADER_BYTES + prefix.length);
+  const size = TAG_HEADER_BYTES + bodyLength;
+  target[at + size] = size >>> 24;
+  writeU24(target, at + size + 1, size);
+}
+
+/** A tag with `parts`, one after the other, as its body; see {@linkcode writeFlvTag}. */
 export function flvTag(
   type: FlvTagType,
   timestampMs: number,
   parts: readonly Uint8Array[],
 ): Uint8Array<ArrayBuffer> {
-  const tag = new FlvTagBytes(type, timestampMs, NOTHING, concat(parts));
-  const bytes = new Uint8Array(tag.length);
-  tag.copyTo(bytes, 0);
+  const data = concat(parts);
+  const bytes = new Uint8Array(flvTagLength(data.length));
+  writeFlvTag(bytes, 0, { type, timestampMs, prefix: NOTHING, data });
   return bytes;
 }
 
