@@ -11,6 +11,8 @@ import type { Track } from "./track.ts";
 
 /** What is gathered while the other isolate is busy, after which a feed waits: seconds of a stream. */
 const MAX_GATHERED = 256;
+/** Messages on their way, after which frames gather: with one, each would wait for a round trip. */
+const MAX_SENT = 4;
 
 /** A frame on its way; times in µs. */
 interface FrameItem {
@@ -51,9 +53,9 @@ type FeedReply = { readonly type: "taken" | "stop" };
  * Reads a stream for another isolate, as one of its subscribers: from the newest keyframe on, and
  * on from the next one where the other isolate takes too long.
  *
- * One message is on its way at a time; what comes meanwhile makes the next one. So an isolate that
- * is busy gets more at once, and writes it to its viewers at once, as it does with what has gathered
- * in a socket.
+ * Few messages are on their way at a time; what comes meanwhile makes the next one. So an isolate
+ * that is busy gets more at once, and writes it to its viewers at once, as it does with what has
+ * gathered in a socket.
  */
 export class Feed {
   readonly #subscriber: Subscriber;
@@ -67,8 +69,8 @@ export class Feed {
   readonly closed: Promise<void>;
   #gathered: FeedItem[] = [];
   #transfers: ArrayBuffer[] = [];
-  /** Whether a message is on its way. */
-  #sent = false;
+  /** Messages that are on their way. */
+  #sent = 0;
   #onRoom: (() => void)[] = [];
 
   /** Sends what `subscriber` reads to `port`, or only what is of the publisher of now. */
@@ -127,6 +129,7 @@ export class Feed {
     const end = await this.#subscriber.closed;
     await Promise.all(this.#sending);
     this.#gathered.push({ type: "end", end });
+    this.#sent = 0;
     this.#flush();
     this.#port.close();
   }
@@ -186,21 +189,21 @@ export class Feed {
 
   #post(item: FeedItem): void {
     this.#gathered.push(item);
-    if (!this.#sent) this.#flush();
+    this.#flush();
   }
 
   #flush(): void {
-    if (this.#gathered.length === 0) return;
+    if (this.#gathered.length === 0 || this.#sent === MAX_SENT) return;
     const message: FeedMessage = this.#gathered;
     this.#port.postMessage(message, this.#transfers);
     this.#gathered = [];
     this.#transfers = [];
-    this.#sent = true;
+    this.#sent++;
   }
 
   #onReply({ type }: FeedReply): void {
     if (type === "stop") return this.close();
-    this.#sent = false;
+    this.#sent--;
     this.#flush();
     this.#wake();
   }

@@ -268,18 +268,18 @@ Deno.test("Feed sends what has gathered, no more than is taken, and goes on at a
   const subscriber = await engine.subscribe("live/a", TEST);
   new Feed(subscriber, port1, false);
   await settle();
-  assertEquals(messages.map((frames) => frames.map(({ dts }) => dts)), [[0]]);
-  // That all tracks are known comes next.
-  assertEquals(await take(), []);
-  await push(1, 4);
-  assertEquals(await take(), [1, 2, 3]);
-  await push(4, 2000);
-  assertEquals(messages.length, 3);
+  await push(1, 6);
+  // Two tell of the audio and that all tracks are known. Four are on their way, the rest gathers.
+  const sent = messages.map((frames) => frames.map(({ dts }) => dts / 40_000));
+  assertEquals(sent, [[0], [], [], [1]]);
+  assertEquals(await take(), [2, 3, 4, 5]);
+  await push(6, 2000);
+  assertEquals(messages.length, 5);
   const gathered = await take();
   assert(gathered && gathered.length <= 256, `${gathered?.length} frames come at once`);
-  assertEquals(gathered, Array.from(gathered, (_, index) => 4 + index));
+  assertEquals(gathered, Array.from(gathered, (_, index) => 6 + index));
   const [next = 0] = await take() ?? [];
-  assertEquals([next > 4 + gathered.length, next % 50], [true, 0]);
+  assertEquals([next > 6 + gathered.length, next % 50], [true, 0]);
   publisher.close();
   await settle();
   port2.close();

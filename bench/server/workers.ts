@@ -14,7 +14,7 @@ const FIRST_VIEWERS = 800;
 const GROWTH = 1.1;
 /** How near it comes to the number that is too many. */
 const PRECISION = 0.03;
-const LAZY: LazyViewers = { everyMs: 500, probes: 40 };
+const LAZY: LazyViewers = { everyMs: 250, probes: 40 };
 /** Of the load: how long it waits for its core must not be taken for the server's latency. */
 const NICENESS = -10;
 
