@@ -25,6 +25,7 @@ export * from "./src/isolate_member.ts";
 export * from "./src/isolate_supervisor.ts";
 export * from "./src/isolates.ts";
 export { type LogEntry, type Logger, LogHistory } from "./src/log.ts";
+export { carried } from "./src/mux.ts";
 export type { Batch, Format, FormatFactory, FormatTracks } from "./src/mux.ts";
 export type { MuxReadOptions, Wrapping } from "./src/mux.ts";
 export * from "./src/mpegts.ts";
