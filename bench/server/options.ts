@@ -65,7 +65,7 @@ What:
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
   --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350; 0 for workers]
   --workers N        [Engine] Workers of m7s [default: not set; 2 for workers]
-  --bound MS         Latency within which workers serves 99 % of all pictures [default: 1000]
+  --bound MS         Latency within which workers serves 99 % of all pictures [default: 50]
 How:
   --seconds N        Length of a round [default: 15]
   --rounds N         Rounds, of which the median counts [default: 3]
@@ -131,7 +131,7 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
     seconds: Math.max(1, number("seconds", quick ? 3 : 15)),
     rounds: Math.max(1, number("rounds", quick ? 1 : 3)),
     warmupSeconds: number("warmup", quick ? 2 : 5),
-    boundMs: number("bound", 1000),
+    boundMs: number("bound", 50),
     joins: number("joins", quick ? 100 : 500),
     stallSeconds: number("stall", quick ? 10 : 30),
     serverCores: values["server-cores"],

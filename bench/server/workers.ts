@@ -9,9 +9,9 @@ import type { Variant } from "./servers.ts";
 import { type Bench, FAULTS, medianOf, type Round, Stand } from "./stand.ts";
 
 /** Where the search begins, in viewers of an isolate: fewer than a core serves. */
-const FIRST_VIEWERS = 2000;
+const FIRST_VIEWERS = 800;
 /** By how much it raises them until they are too many. */
-const GROWTH = 1.25;
+const GROWTH = 1.1;
 /** How near it comes to the number that is too many. */
 const PRECISION = 0.03;
 const LAZY: LazyViewers = { everyMs: 250, probes: 40 };
