@@ -166,6 +166,13 @@ export async function mayBe(niceness: number): Promise<boolean> {
   return output.trim() === String(niceness);
 }
 
+/** How many files a process may have open, this one and those that it starts (proc_pid_limits(5)). */
+export async function openFilesAllowed(): Promise<number> {
+  const limits = await Deno.readTextFile("/proc/self/limits");
+  const hard = /^Max open files +\w+ +(\w+)/m.exec(limits)?.[1];
+  return hard === undefined || hard === "unlimited" ? Infinity : Number(hard);
+}
+
 /** The path of a program; undefined if it is not there. */
 export async function which(program: string): Promise<string | undefined> {
   const directories = (Deno.env.get("PATH") ?? "").split(":").concat("/usr/sbin");

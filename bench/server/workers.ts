@@ -4,16 +4,18 @@ import { delay } from "@std/async/delay";
 import { availableParallelism } from "node:os";
 import type { LazyViewers } from "./load_client.ts";
 import type { ServerName } from "./options.ts";
-import { mayBe } from "./process.ts";
+import { mayBe, openFilesAllowed } from "./process.ts";
 import type { Variant } from "./servers.ts";
 import { type Bench, FAULTS, medianOf, type Round, Stand } from "./stand.ts";
 
 /** Where the search begins, in viewers of an isolate: fewer than a core serves. */
-const FIRST_VIEWERS = 800;
+const FIRST_VIEWERS = 2000;
 /** By how much it raises them until they are too many. */
-const GROWTH = 1.1;
+const GROWTH = 1.25;
 /** How near it comes to the number that is too many. */
 const PRECISION = 0.03;
+/** Files that a server may have open beside the sockets of its viewers. */
+const OTHER_FILES = 200;
 const LAZY: LazyViewers = { everyMs: 250, probes: 40 };
 /** Of the load: how long it waits for its core must not be taken for the server's latency. */
 const NICENESS = -10;
@@ -73,16 +75,24 @@ export async function* workersScenario(
   if (niceness === undefined) {
     log(`  the load may not be nice ${NICENESS}: what it waits for its core is in the latencies`);
   }
+  // All isolates are in one process, and so are all viewers.
+  const room = await openFilesAllowed() - OTHER_FILES;
   const most = options.workers ?? 2;
   const setups = [1, most].map((workers) => {
     const { serverCores, loadCores } = coresOf(workers, most);
     log(`  ${isolates(workers)}: server on cores ${serverCores}, load on ${loadCores}`);
     const viewers = options.viewers?.map((count) => count * workers);
+    const tooMany = viewers?.filter((count) => count > room) ?? [];
+    if (tooMany.length > 0) {
+      log(`  left out: ${tooMany.join(", ")} viewers, as ${room} may be open`);
+    }
     return {
       workers,
       serverCores,
       loadCores,
-      tries: viewers ? listed(viewers) : search(FIRST_VIEWERS * workers),
+      tries: viewers
+        ? listed(viewers.filter((count) => count <= room))
+        : search(FIRST_VIEWERS * workers, room),
       bench: {
         ...bench,
         options: { ...options, serverCores },
@@ -133,14 +143,15 @@ function coresOf(workers: number, most: number): { serverCores: string; loadCore
 /** Numbers of viewers to try; told of each whether it was served, gives the most that were. */
 type Tries = Generator<number, number, boolean>;
 
-function* search(first: number): Tries {
+function* search(first: number, room: number): Tries {
   let served = 0;
   let tooMany = Infinity;
-  let count = first;
-  while (tooMany - served > PRECISION * tooMany || tooMany === Infinity) {
+  let count = Math.min(first, room);
+  while (served < room && (tooMany === Infinity || tooMany - served > PRECISION * tooMany)) {
     if (yield count) served = count;
     else tooMany = count;
-    count = Math.round(tooMany === Infinity ? served * GROWTH : (served + tooMany) / 2);
+    const next = tooMany === Infinity ? served * GROWTH : (served + tooMany) / 2;
+    count = Math.min(Math.round(next), room);
   }
   return served;
 }
