@@ -57,7 +57,10 @@ for (const chunkSize of CHUNK_SIZES) {
       fn() {
         const reader = new ChunkReader();
         let count = 0;
-        for (const piece of received) count += reader.push(piece).length;
+        for (const piece of received) {
+          reader.feed(piece);
+          while (reader.next()) count++;
+        }
         if (count !== messages.length) throw new Error(`Cannot parse: ${count} messages came out`);
       },
     });

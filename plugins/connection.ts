@@ -14,10 +14,20 @@ const MAX_UNREAD_BYTES = 65_536;
  */
 const MAX_REPLY_BYTES = 65_536;
 
+/** Takes bytes; a promise holds up those that come after them. */
+export type ByteTaker = (bytes: Uint8Array) => Promise<void> | void;
+
+/** Who reads a connection, and the promise of its end. */
+interface Reading {
+  readonly take: ByteTaker;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
 /**
  * A connection whose writes go out in the order in which they were made.
  *
- * Nothing here throws or rejects but {@linkcode Connection.read}: where writing fails it is closed,
+ * Nothing here throws or rejects but {@linkcode Connection.each}: where writing fails it is closed,
  * and reading shows it.
  */
 export class Connection {
@@ -29,8 +39,10 @@ export class Connection {
   #unreadBytes = 0;
   /** Bytes given to {@linkcode Connection.send} that the peer has not taken. */
   #replyBytes = 0;
-  /** Told of whatever a reader may wait for. */
-  #onChange: (() => void) | undefined;
+  /** Who takes what comes; undefined before it asks, and when it has been told of the end. */
+  #reading: Reading | undefined;
+  /** Whether it is not done with what it was given. */
+  #isTaking = false;
   #ended = false;
   #closed = false;
   #error: Error | undefined;
@@ -69,20 +81,16 @@ export class Connection {
   }
 
   /**
-   * The next bytes, never to be overwritten; undefined at the end.
+   * Hands `take` whatever comes, one piece after the other, which are never overwritten, until the
+   * connection is closed by either side. To be called once.
    *
-   * @throws {Error} If the connection breaks.
+   * @throws {Error} If the connection breaks, and what `take` throws, which then gets no more.
    */
-  async read(): Promise<Uint8Array | undefined> {
-    for (;;) {
-      if (this.#closed) return undefined;
-      if (this.#replyBytes <= MAX_REPLY_BYTES) {
-        if (this.#unread.length > 0) return this.#takeUnread();
-        if (this.#error !== undefined) throw this.#error;
-        if (this.#ended) return undefined;
-      }
-      await new Promise<void>((resolve) => this.#onChange = resolve);
-    }
+  each(take: ByteTaker): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#reading = { take, resolve, reject };
+      this.#deliver();
+    });
   }
 
   /** Sends `parts` behind all that was sent before: for replies, which are few. */
@@ -93,7 +101,7 @@ export class Connection {
     this.#replyBytes += bytes.length;
     this.#writer.whenReady(() => {
       this.#replyBytes -= bytes.length;
-      this.#changed();
+      this.#deliver();
     });
   }
 
@@ -122,34 +130,67 @@ export class Connection {
     this.#writer.stop();
     this.#unread = [];
     this.#socket.destroy();
-    this.#changed();
+    this.#deliver();
   }
 
   #onData(bytes: Uint8Array): void {
     if (this.#closed) return;
     // As a Buffer, which it is, its parts would be Buffers, too: their slice() makes no copy.
-    this.#unread.push(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
-    this.#unreadBytes += bytes.length;
+    const piece = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (this.#canTake()) return this.#take(piece);
+    this.#unread.push(piece);
+    this.#unreadBytes += piece.length;
     if (this.#unreadBytes > MAX_UNREAD_BYTES) this.#socket.pause();
-    this.#changed();
   }
 
   #onEnd(): void {
     this.#ended = true;
-    this.#changed();
+    this.#deliver();
   }
 
-  #takeUnread(): Uint8Array | undefined {
-    const bytes = this.#unread.shift();
-    this.#unreadBytes -= bytes?.length ?? 0;
-    if (this.#unread.length === 0 && this.#socket.isPaused()) this.#socket.resume();
-    return bytes;
+  #canTake(): boolean {
+    return this.#reading !== undefined && !this.#isTaking && this.#replyBytes <= MAX_REPLY_BYTES;
   }
 
-  #changed(): void {
-    const onChange = this.#onChange;
-    this.#onChange = undefined;
-    onChange?.();
+  /** Hands over what can be taken, and the end if nothing is before it. */
+  #deliver(): void {
+    while (this.#unread.length > 0 && this.#canTake()) {
+      const bytes = this.#unread.shift() as Uint8Array;
+      this.#unreadBytes -= bytes.length;
+      if (this.#unread.length === 0 && this.#socket.isPaused()) this.#socket.resume();
+      this.#take(bytes);
+    }
+    if (this.#isTaking) return;
+    if (this.#closed) return this.#finish();
+    if (this.#replyBytes > MAX_REPLY_BYTES) return;
+    if (this.#ended || this.#error !== undefined) this.#finish(this.#error);
+  }
+
+  #take(bytes: Uint8Array): void {
+    this.#isTaking = true;
+    try {
+      const pending = this.#reading?.take(bytes);
+      if (pending) {
+        pending.then(() => this.#onTaken(), (error) => this.#finish(error));
+        return;
+      }
+    } catch (error) {
+      return this.#finish(error);
+    }
+    this.#isTaking = false;
+  }
+
+  #onTaken(): void {
+    this.#isTaking = false;
+    this.#deliver();
+  }
+
+  /** Tells of the end, which is one by an error if there is one. Idempotent. */
+  #finish(error?: unknown): void {
+    const reading = this.#reading;
+    this.#reading = undefined;
+    if (error === undefined) reading?.resolve();
+    else reading?.reject(error);
   }
 }
 

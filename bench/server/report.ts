@@ -3,7 +3,7 @@
 import { cpus, release, totalmem } from "node:os";
 import { HLS_FAULTS, type HlsFloodResult, type HlsPlayersResult } from "./hls.ts";
 import type { BenchOptions } from "./options.ts";
-import type { FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
+import type { Egress, FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
 import { FAULTS, type Round } from "./stand.ts";
 import type { WorkersResult } from "./workers.ts";
 
@@ -146,6 +146,8 @@ function streamsTable(results: readonly StreamsResult[]): string {
     "CPU without viewers",
     "one publisher: CPU",
     "without viewers",
+    "viewers add, rounds from to",
+    "one: viewers add, rounds from to",
     "egress against one",
     "ingest ms/s a publisher",
     "RSS MB",
@@ -162,6 +164,8 @@ function streamsTable(results: readonly StreamsResult[]): string {
       many.idleCpu.toFixed(3),
       one.watched.cpu.toFixed(3),
       one.idleCpu.toFixed(3),
+      range(many),
+      range(one),
       result.egressRatio.toFixed(2),
       (result.ingestCpu * 1000).toFixed(2),
       many.watched.rssMB.toFixed(0),
@@ -169,6 +173,10 @@ function streamsTable(results: readonly StreamsResult[]): string {
       pair(many.watched.latencyP50, many.watched.latencyP99),
     ]),
   );
+}
+
+function range({ egressCpu, egressFrom, egressTo }: Egress): string {
+  return `${egressCpu.toFixed(3)} (${egressFrom.toFixed(3)}–${egressTo.toFixed(3)})`;
 }
 
 function workersPart({ label, boundMs, niceness, counts, steps, ratio }: WorkersResult): string {

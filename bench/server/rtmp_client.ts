@@ -76,8 +76,12 @@ export class RtmpClient {
           this.#command({ name: "connect", transactionId: 1, object });
         }
       }
-      const messages = this.#reader.push(bytes);
-      for (const message of messages) this.#answer(message, name, start);
+      const messages: RtmpMessage[] = [];
+      this.#reader.feed(bytes);
+      for (let next = this.#reader.next(); next; next = this.#reader.next()) {
+        messages.push(next);
+        this.#answer(next, name, start);
+      }
       const { bytesReceived } = this.#reader;
       if (this.#ackWindow > 0 && bytesReceived - this.#acknowledged >= this.#ackWindow) {
         this.#acknowledged = bytesReceived;

@@ -5,7 +5,7 @@ import { type HlsResult, hlsScenario } from "./hls.ts";
 import type { Distribution } from "./load_client.ts";
 import type { Protocol, Scenario } from "./options.ts";
 import { SERVERS, type Variant, variantsOf } from "./servers.ts";
-import { type Bench, FAULTS, medianOf, type Round, Stand } from "./stand.ts";
+import { type Bench, FAULTS, median, medianOf, type Round, Stand } from "./stand.ts";
 import { type WorkersResult, workersScenario } from "./workers.ts";
 
 /** Share of viewers that may be short of their full rate before a server counts as behind. */
@@ -15,6 +15,8 @@ const STALLED_VIEWERS = 200;
 /** What a stalled viewer reads first: a picture and a little more. */
 const STALLED_BYTES = 500_000;
 const VIEWERS_PER_PUBLISHER = 5;
+/** How often these come and leave again in a round. */
+const VISITS = 4;
 
 /** What is the same in all results of a server. */
 interface ResultBase {
@@ -69,19 +71,23 @@ export interface StreamsResult extends ResultBase {
 /** What viewers cost; CPU in seconds a second. */
 export interface Egress {
   readonly rounds: readonly EgressRound[];
-  /** With viewers. */
+  /** With viewers, in the median of all visits. */
   readonly watched: Round;
   /** Without. */
   readonly idleCpu: number;
-  /** What viewers add, in the median of the rounds. */
+  /** What viewers add, in the median of all visits. */
   readonly egressCpu: number;
+  /** What they add in the cheapest and in the dearest round, in the median of its visits. */
+  readonly egressFrom: number;
+  readonly egressTo: number;
 }
 
-/** A server with viewers, and without them before they came and after they had left. */
+/** A server that viewers visit again and again. */
 export interface EgressRound {
-  readonly before: Round;
-  readonly watched: Round;
-  readonly after: Round;
+  /** With viewers. */
+  readonly watched: readonly Round[];
+  /** Without: before the first visit, and after each. */
+  readonly idle: readonly Round[];
 }
 
 /** What a measurement gave. */
@@ -236,9 +242,9 @@ async function* stalled({ bench, variant, protocol, base }: Test): AsyncGenerato
 }
 
 /**
- * What it costs that viewers are of many streams. How fast a machine is may change within minutes,
- * so one stream and many take turns, each with a new server, and what it takes without viewers is
- * measured before they come and after they have left.
+ * What it costs that viewers are of many streams. How fast a machine is changes within minutes, so
+ * one stream and many take turns, each with a new server, and on each the viewers come and leave
+ * several times: what they add is told from the times just before and after.
  */
 async function* streams(test: Test): AsyncGenerator<StreamsResult> {
   const { options: { publishers, rounds }, log } = test.bench;
@@ -269,18 +275,21 @@ async function* streams(test: Test): AsyncGenerator<StreamsResult> {
 }
 
 function egressOf(rounds: readonly EgressRound[]): Egress {
-  const median = (of: (round: EgressRound) => number) =>
-    medianOf(rounds.map((round) => ({ value: of(round) }))).value;
+  const ofRounds = rounds.map((round) => median(addedBy(round))).sort((a, b) => a - b);
   return {
     rounds,
-    watched: medianOf(rounds.map(({ watched }) => watched)),
-    idleCpu: median(idleCpuOf),
-    egressCpu: median((round) => round.watched.cpu - idleCpuOf(round)),
+    watched: medianOf(rounds.flatMap(({ watched }) => watched)),
+    idleCpu: median(rounds.flatMap(({ idle }) => idle.map(({ cpu }) => cpu))),
+    egressCpu: median(rounds.flatMap(addedBy)),
+    egressFrom: ofRounds.at(0) ?? NaN,
+    egressTo: ofRounds.at(-1) ?? NaN,
   };
 }
 
-function idleCpuOf({ before, after }: EgressRound): number {
-  return (before.cpu + after.cpu) / 2;
+/** What viewers add, at each visit. */
+function addedBy({ watched, idle }: EgressRound): number[] {
+  const idleAt = (index: number) => idle[index]?.cpu ?? NaN;
+  return watched.map(({ cpu }, visit) => cpu - (idleAt(visit) + idleAt(visit + 1)) / 2);
 }
 
 async function egressRound(
@@ -296,16 +305,18 @@ async function egressRound(
     await delay(options.warmupSeconds * 1000);
     return await stand.round(viewers, options.seconds);
   };
-  const round = {
-    before: await measure(0),
-    watched: await measure(count),
-    after: await measure(0),
-  };
+  const watched: Round[] = [];
+  const idle = [await measure(0)];
+  for (let visit = 0; visit < VISITS; visit++) {
+    watched.push(await measure(count));
+    idle.push(await measure(0));
+  }
+  const added = addedBy({ watched, idle }).map((cpu) => cpu.toFixed(3)).join(" ");
   log(
-    `  ${publishers} publishers, CPU ${round.before.cpu.toFixed(3)} and, without viewers again, ` +
-      `${round.after.cpu.toFixed(3)}; ${round.watched.viewers} viewers: ${describe(round.watched)}`,
+    `  ${publishers} publishers, CPU ${idle.map(({ cpu }) => cpu.toFixed(3)).join(" ")}; ` +
+      `${count} viewers add ${added}: ${describe(medianOf(watched))}`,
   );
-  return round;
+  return { watched, idle };
 }
 
 function describe(round: Round): string {

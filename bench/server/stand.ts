@@ -71,9 +71,16 @@ export function medianOf<Figures extends { readonly [Key in keyof Figures]: numb
   if (first === undefined) throw new RangeError("Cannot take a median: there are no rounds");
   const keys = Object.keys(first) as (keyof Figures)[];
   return Object.fromEntries(keys.map((key) => {
-    const values = rounds.map((round): number => round[key]).sort((a, b) => a - b);
-    return [key, values[values.length >> 1] ?? 0];
+    return [key, median(rounds.map((round): number => round[key]))];
   })) as unknown as Figures;
+}
+
+/** The value in the middle, the mean of two if there are two. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (index: number) => sorted[index] ?? NaN;
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? at(middle) : (at(middle - 1) + at(middle)) / 2;
 }
 
 /** Everything that stays the same in a run. */

@@ -79,8 +79,9 @@ export class ChunkReader {
   readonly #slab = new Slab();
   #bytesReceived = 0;
   #partialBytes = 0;
-  /** The start of a header that is not all there, at most 17 bytes. */
-  #pending: Uint8Array = NO_BYTES;
+  /** What was fed last, and where the next chunk header or the rest of a chunk is in it. */
+  #bytes: Uint8Array = NO_BYTES;
+  #offset = 0;
   /** The stream that the current chunk belongs to, and the bytes missing from that chunk. */
   #current: ChunkStream | undefined;
   #chunkLeft = 0;
@@ -101,29 +102,28 @@ export class ChunkReader {
     return this.#bytesReceived;
   }
 
+  /** Takes the next bytes. */
+  feed(piece: Uint8Array): void {
+    this.#bytesReceived += piece.length;
+    const hasRest = this.#offset < this.#bytes.length;
+    this.#bytes = hasRest ? concat([this.#bytes.subarray(this.#offset), piece]) : piece;
+    this.#offset = 0;
+  }
+
   /**
-   * Takes the next bytes and gives the messages that they complete.
+   * The next message that is all there; undefined if more bytes are needed.
    *
    * @throws {InvalidDataError} If the bytes are no chunk stream or pass a bound of this module. The
    * reader can't be used after that.
    */
-  push(piece: Uint8Array): RtmpMessage[] {
-    this.#bytesReceived += piece.length;
-    const bytes = this.#pending.length > 0 ? concat([this.#pending, piece]) : piece;
-    this.#pending = NO_BYTES;
-    const messages: RtmpMessage[] = [];
-    let offset = 0;
-    while (true) {
-      let stream = this.#current;
-      if (!stream) {
-        const size = this.#readHeader(bytes, offset);
-        stream = this.#current;
-        if (!stream) {
-          if (offset < bytes.length) this.#pending = bytes.slice(offset);
-          return messages;
-        }
-        offset += size;
-      }
+  next(): RtmpMessage | undefined {
+    const bytes = this.#bytes;
+    let offset = this.#offset;
+    let message: RtmpMessage | undefined;
+    while (message === undefined) {
+      if (this.#current === undefined) offset += this.#readHeader(bytes, offset);
+      const stream = this.#current;
+      if (stream === undefined) break;
       const end = Math.min(bytes.length, offset + this.#chunkLeft);
       const isWhole = stream.received === 0 && end - offset === stream.length;
       const payload = isWhole
@@ -131,10 +131,16 @@ export class ChunkReader {
         : this.#append(stream, bytes.subarray(offset, end));
       this.#chunkLeft -= end - offset;
       offset = end;
-      if (this.#chunkLeft > 0) return messages;
+      if (this.#chunkLeft > 0) break;
       this.#current = undefined;
-      if (payload) this.#finish(stream, payload, messages);
+      message = payload && this.#finish(stream, payload);
     }
+    this.#offset = offset;
+    if (message !== undefined) return message;
+    // The start of a header, at most 17 bytes, must not keep all that came before it.
+    this.#bytes = offset < bytes.length ? bytes.slice(offset) : NO_BYTES;
+    this.#offset = 0;
+    return undefined;
   }
 
   /**
@@ -291,7 +297,8 @@ export class ChunkReader {
     return needed === length ? stream.payload : undefined;
   }
 
-  #finish(stream: ChunkStream, payload: Uint8Array, messages: RtmpMessage[]): void {
+  /** Ends a message; gives it unless it is for this reader. */
+  #finish(stream: ChunkStream, payload: Uint8Array): RtmpMessage | undefined {
     this.#closeMessage(stream);
     const { type, streamId, timestampMs, id } = stream;
     if (type === MessageType.setChunkSize) {
@@ -300,7 +307,7 @@ export class ChunkReader {
       const aborted = this.#streams.get(controlValue(payload));
       if (aborted) this.#closeMessage(aborted);
     } else {
-      messages.push({ type, streamId, timestampMs, chunkStreamId: id, payload });
+      return { type, streamId, timestampMs, chunkStreamId: id, payload };
     }
   }
 

@@ -33,6 +33,10 @@ export class RtmpSession {
   readonly #peer: string;
   readonly #reader: ChunkReader;
   readonly #replies: Replies;
+  /** What comes first; undefined once it is done. */
+  #handshake: ServerHandshake | undefined = new ServerHandshake();
+  /** Replies sent before what is read now came. */
+  #said = 0;
   readonly #streams: MessageStreams;
   #connected = false;
   /** Whether nothing is taken from the peer any more. */
@@ -64,7 +68,7 @@ export class RtmpSession {
   /** Serves the connection until it ends; the reason if something was wrong. Never rejects. */
   async run(): Promise<string | undefined> {
     try {
-      await this.#serve();
+      await this.#connection.each((bytes) => this.#onBytes(bytes));
       this.#end(this.#connection.failure ?? "its connection was closed");
     } catch (error) {
       this.#onError(error);
@@ -100,28 +104,34 @@ export class RtmpSession {
     this.#replies.event(UserControlEvent.pingRequest, Math.floor(performance.now()) % 2 ** 32);
   }
 
-  async #serve(): Promise<void> {
-    const handshake = new ServerHandshake();
-    const connection = this.#connection;
-    let done = false;
-    for (let bytes = await connection.read(); bytes; bytes = await connection.read()) {
-      this.#silence = "none";
-      // What comes after our last word is read all the same: unread, it would take that word away.
-      if (this.#over) continue;
-      if (!done) {
-        const step = handshake.push(bytes);
-        if (step.send) connection.send(step.send);
-        done = step.done;
-        bytes = step.rest;
-      }
-      const said = this.#replies.sent;
-      for (const message of this.#reader.push(bytes)) {
-        const waits = this.#onMessage(message);
-        if (waits) await waits;
-        if (this.#over) break;
-      }
-      this.#acknowledge(done && this.#replies.sent === said && this.#streams.isIdle);
+  #onBytes(bytes: Uint8Array): Promise<void> | void {
+    this.#silence = "none";
+    // What comes after our last word is read all the same: unread, it would take that word away.
+    if (this.#over) return;
+    const rest = this.#handshake === undefined ? bytes : this.#shakeHands(this.#handshake, bytes);
+    this.#said = this.#replies.sent;
+    this.#reader.feed(rest);
+    return this.#onMessages();
+  }
+
+  /** Gives what comes behind the handshake. */
+  #shakeHands(handshake: ServerHandshake, bytes: Uint8Array): Uint8Array {
+    const { send, done, rest } = handshake.push(bytes);
+    if (send) this.#connection.send(send);
+    if (done) this.#handshake = undefined;
+    return rest;
+  }
+
+  /** Takes the messages that have come; what comes after a command waits for its answer. */
+  #onMessages(): Promise<void> | void {
+    while (!this.#over) {
+      const message = this.#reader.next();
+      if (message === undefined) break;
+      const answered = this.#onMessage(message);
+      if (answered) return answered.then(() => this.#onMessages());
     }
+    const isSilent = this.#handshake === undefined && this.#replies.sent === this.#said;
+    this.#acknowledge(isSilent && this.#streams.isIdle);
   }
 
   #onMessage(message: RtmpMessage): Promise<void> | void {

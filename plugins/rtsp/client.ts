@@ -243,13 +243,13 @@ export class RtspClient {
   async #serve(): Promise<string> {
     const { connection } = this;
     try {
-      for (let bytes = await connection.read(); bytes; bytes = await connection.read()) {
+      await connection.each((bytes) => {
         for (const item of this.#parser.push(bytes)) {
           if (item.kind === "interleaved") this.#init.onFrame(item);
           else if (item.kind === "request") this.#onRequest(item);
           else this.#onResponse(item);
         }
-      }
+      });
     } catch (error) {
       this.#reason = error instanceof Error ? error.message : String(error);
     }

@@ -70,7 +70,7 @@ export class RtspSession {
     // Requests may wait for long, and nothing is read in the meantime.
     connection.over.then(() => this.#onClosed());
     try {
-      await this.#serve();
+      await connection.each((bytes) => this.#onBytes(bytes));
       await this.#onClosed();
     } catch (error) {
       if (isDisconnect(error)) await this.#media.drain();
@@ -93,15 +93,18 @@ export class RtspSession {
     this.#end(reason);
   }
 
-  async #serve(): Promise<void> {
-    const connection = this.#connection;
-    for (let bytes = await connection.read(); bytes; bytes = await connection.read()) {
-      // What comes after our last word is read all the same: unread, it would take that word away.
-      if (this.#over) continue;
-      for (const item of this.#parse(bytes)) {
-        if (item.kind === "interleaved") this.#media.push(item);
-        else if (item.kind === "request") await this.#onRequest(item);
-        if (this.#over) break;
+  #onBytes(bytes: Uint8Array): Promise<void> | void {
+    // What comes after our last word is read all the same: unread, it would take that word away.
+    if (!this.#over) return this.#onItems(this.#parse(bytes), 0);
+  }
+
+  /** Takes `items` from `index` on; what comes after a request waits for its answer. */
+  #onItems(items: readonly RtspItem[], index: number): Promise<void> | void {
+    for (let at = index; at < items.length && !this.#over; at++) {
+      const item = items[at] as RtspItem;
+      if (item.kind === "interleaved") this.#media.push(item);
+      else if (item.kind === "request") {
+        return this.#onRequest(item).then(() => this.#onItems(items, at + 1));
       }
     }
   }

@@ -335,7 +335,9 @@ export class RtmpClient implements AsyncDisposable {
       rest = step.rest;
     }
     if (rest.length > 0) this.pieces.push(rest);
-    this.messages.push(...this.#reader.push(rest));
+    const reader = this.#reader;
+    reader.feed(rest);
+    for (let found = reader.next(); found; found = reader.next()) this.messages.push(found);
   }
 }
 

@@ -18,9 +18,17 @@ function hex(text: string): Uint8Array {
   return Uint8Array.fromHex(text.replaceAll(" ", ""));
 }
 
+/** The messages that `piece` completes. */
+function pushTo(reader: ChunkReader, piece: Uint8Array): RtmpMessage[] {
+  reader.feed(piece);
+  const messages: RtmpMessage[] = [];
+  for (let found = reader.next(); found; found = reader.next()) messages.push(found);
+  return messages;
+}
+
 function read(...pieces: readonly Uint8Array[]): RtmpMessage[] {
   const reader = new ChunkReader();
-  return pieces.flatMap((piece) => reader.push(piece));
+  return pieces.flatMap((piece) => pushTo(reader, piece));
 }
 
 function bytesOf(length: number): Uint8Array {
@@ -191,7 +199,7 @@ const cases: readonly Case[] = [
 ];
 
 for (const { name, bytes, messages } of cases) {
-  Deno.test(`ChunkReader.push() reads ${name}`, () => {
+  Deno.test(`ChunkReader.next() reads ${name}`, () => {
     const all = hex(bytes);
     assertEquals(read(all), messages);
     for (let at = 0; at <= all.length; at++) {
@@ -247,7 +255,7 @@ const malformed: readonly { name: string; bytes: string; message: string }[] = [
 ];
 
 for (const { name, bytes, message } of malformed) {
-  Deno.test(`ChunkReader.push() refuses ${name}`, () => {
+  Deno.test(`ChunkReader.next() refuses ${name}`, () => {
     const all = hex(bytes);
     assertThrows(() => read(all), InvalidDataError, message);
     const pieces = Array.from(all, (byte) => Uint8Array.of(byte));
@@ -255,50 +263,54 @@ for (const { name, bytes, message } of malformed) {
   });
 }
 
-Deno.test("ChunkReader.push() takes the largest chunk sizes for the largest that matters", () => {
+Deno.test("ChunkReader.next() takes the largest chunk sizes for the largest that matters", () => {
   const reader = new ChunkReader();
   assertEquals(reader.chunkSize, 128);
-  assertEquals(reader.push(hex("02 000000 000004 01 00000000 7fffffff")), []);
+  assertEquals(pushTo(reader, hex("02 000000 000004 01 00000000 7fffffff")), []);
   assertEquals(reader.chunkSize, MAX_CHUNK_SIZE);
 });
 
-Deno.test("ChunkReader.push() keeps to maxMessageBytes", () => {
+Deno.test("ChunkReader.next() keeps to maxMessageBytes", () => {
   const reader = new ChunkReader({ maxMessageBytes: 3 });
-  assertEquals(reader.push(write(message({ payload: abc }))).length, 1);
+  assertEquals(pushTo(reader, write(message({ payload: abc }))).length, 1);
   const tooLong = write(message({ payload: hex("61626364") }));
-  assertThrows(() => reader.push(tooLong), InvalidDataError, "is 4, more than 3");
+  assertThrows(() => pushTo(reader, tooLong), InvalidDataError, "is 4, more than 3");
   const patient = new ChunkReader({ maxMessageBytes: 0xff_ffff });
-  assertEquals(patient.push(hex("06 000000 ffffff 09 01000000")), []);
+  assertEquals(pushTo(patient, hex("06 000000 ffffff 09 01000000")), []);
 });
 
-Deno.test("ChunkReader.push() bounds what is partly received on all chunk streams", () => {
+Deno.test("ChunkReader.next() bounds what is partly received on all chunk streams", () => {
   const reader = new ChunkReader({ maxMessageBytes: 129 });
   const pieces = [3, 4, 5].map((chunkStreamId) =>
     write(message({ chunkStreamId, payload: bytesOf(129) })).subarray(0, 12 + 128)
   );
-  reader.push(concat(pieces.slice(0, 2)));
-  assertThrows(() => reader.push(concat(pieces)), InvalidDataError);
+  pushTo(reader, concat(pieces.slice(0, 2)));
+  assertThrows(() => pushTo(reader, concat(pieces)), InvalidDataError);
   const again = new ChunkReader({ maxMessageBytes: 129 });
-  assertThrows(() => again.push(concat(pieces)), InvalidDataError, "384 bytes are partly received");
+  assertThrows(
+    () => pushTo(again, concat(pieces)),
+    InvalidDataError,
+    "384 bytes are partly received",
+  );
 });
 
-Deno.test("ChunkReader.push() frees what was partly received once messages end or are aborted", () => {
+Deno.test("ChunkReader.next() frees what was partly received once messages end or are aborted", () => {
   const reader = new ChunkReader({ maxMessageBytes: 129 });
   const whole = write(message({ payload: bytesOf(129) }));
   const cut = whole.subarray(0, 12 + 128);
   const abort = hex("02 000000 000004 02 00000000 00000006");
   for (let round = 0; round < 10; round++) {
-    assertEquals(reader.push(concat([whole, cut, abort])).length, 1);
+    assertEquals(pushTo(reader, concat([whole, cut, abort])).length, 1);
   }
 });
 
-Deno.test("ChunkReader.push() does not allocate what is only claimed", () => {
+Deno.test("ChunkReader.next() does not allocate what is only claimed", () => {
   const before = memoryUsage().external;
   const readers = Array.from({ length: 4 }, () => new ChunkReader());
   for (const reader of readers) {
     for (let id = 3; id < 60; id++) {
       const header = new ByteWriter().u8(id).u24(0).u24(MAX_MESSAGE_BYTES).u8(9).u32le(1).u8(0);
-      reader.push(concat([header.finish(), new Uint8Array(127)]));
+      pushTo(reader, concat([header.finish(), new Uint8Array(127)]));
     }
   }
   // 228 messages that claim 8 MiB each.
@@ -306,24 +318,35 @@ Deno.test("ChunkReader.push() does not allocate what is only claimed", () => {
   assertEquals(readers.map(({ bytesReceived }) => bytesReceived), Array(4).fill(57 * 140));
 });
 
-Deno.test("ChunkReader.push() gives a message as soon as its last byte is there", () => {
+Deno.test("ChunkReader.next() gives a message as soon as its last byte is there", () => {
   const reader = new ChunkReader();
   const bytes = write(message({ payload: bytesOf(300) }));
-  assertEquals(reader.push(bytes.slice(0, -1)), []);
-  assertEquals(reader.push(bytes.slice(-1)).length, 1);
+  assertEquals(pushTo(reader, bytes.slice(0, -1)), []);
+  assertEquals(pushTo(reader, bytes.slice(-1)).length, 1);
 });
 
-Deno.test("ChunkReader.push() gives views where messages fill a large piece", () => {
+Deno.test("ChunkReader.next() gives what comes before a fault, and goes on where it was", () => {
+  const good = write(message({ payload: abc }));
+  const reader = new ChunkReader();
+  reader.feed(concat([good, good, good.subarray(0, 5)]));
+  assertEquals(reader.next()?.payload, abc);
+  reader.feed(concat([good.subarray(5), hex("c7")]));
+  assertEquals(reader.next()?.payload, abc);
+  assertEquals(reader.next()?.payload, abc);
+  assertThrows(() => reader.next(), InvalidDataError, "chunk stream 7 starts without a header");
+});
+
+Deno.test("ChunkReader.next() gives views where messages fill a large piece", () => {
   const payloads = [bytesOf(20_000), abc];
   const bytes = concat(payloads.map((payload) => write(message({ payload }), 32_000)));
   const reader = new ChunkReader();
-  reader.push(hex("02 000000 000004 01 00000000 00007d00"));
-  const found = reader.push(bytes);
+  pushTo(reader, hex("02 000000 000004 01 00000000 00007d00"));
+  const found = pushTo(reader, bytes);
   assertEquals(found.map(({ payload }) => payload), payloads);
   for (const { payload } of found) assertStrictEquals(payload.buffer, bytes.buffer);
 });
 
-Deno.test("ChunkReader.push() gives copies where a piece is small or mostly empty", () => {
+Deno.test("ChunkReader.next() gives copies where a piece is small or mostly empty", () => {
   const bytes = concat([write(message({ payload: abc })), write(message({ payload: abc }))]);
   const buffer = new Uint8Array(40_000);
   buffer.set(bytes);
@@ -334,12 +357,12 @@ Deno.test("ChunkReader.push() gives copies where a piece is small or mostly empt
   }
 });
 
-Deno.test("ChunkReader.push() gives copies that share buffers once there are many", () => {
+Deno.test("ChunkReader.next() gives copies that share buffers once there are many", () => {
   const reader = new ChunkReader();
   const buffers = new Set<ArrayBufferLike>();
   for (let count = 0; count < 200; count++) {
     const payload = bytesOf(100).fill(count);
-    const [found] = reader.push(write(message({ payload })));
+    const [found] = pushTo(reader, write(message({ payload })));
     assertEquals(found?.payload, payload);
     if (count >= 50 && found) buffers.add(found.payload.buffer);
   }
@@ -348,8 +371,8 @@ Deno.test("ChunkReader.push() gives copies that share buffers once there are man
 
 Deno.test("ChunkReader.bytesReceived counts everything, whole or not", () => {
   const reader = new ChunkReader();
-  reader.push(hex("02 000000 000004 01 00000000 00001000"));
-  reader.push(hex("06 0000"));
+  pushTo(reader, hex("02 000000 000004 01 00000000 00001000"));
+  pushTo(reader, hex("06 0000"));
   assertEquals(reader.bytesReceived, 19);
 });
 
@@ -401,7 +424,7 @@ function cut(bytes: Uint8Array, lengths: readonly number[]): Uint8Array[] {
   return pieces;
 }
 
-Deno.test("ChunkReader.push() reads what writeMessage() writes, in any pieces", () => {
+Deno.test("ChunkReader.next() reads what writeMessage() writes, in any pieces", () => {
   fc.assert(
     fc.property(
       fc.array(messageArbitrary, { maxLength: 8 }),
@@ -452,7 +475,7 @@ class FrugalWriter {
   }
 }
 
-Deno.test("ChunkReader.push() reads chunks of all formats that interleave", () => {
+Deno.test("ChunkReader.next() reads chunks of all formats that interleave", () => {
   const narrow = messageArbitrary.chain((value) =>
     fc.record({
       chunkStreamId: fc.constantFrom(3, 4, 5),
@@ -494,7 +517,7 @@ Deno.test("ChunkReader.push() reads chunks of all formats that interleave", () =
   );
 });
 
-Deno.test("ChunkReader.push() throws nothing but InvalidDataError for any bytes", () => {
+Deno.test("ChunkReader.next() throws nothing but InvalidDataError for any bytes", () => {
   const damaged = fc.tuple(
     fc.constantFrom(...cases.map(({ bytes }) => bytes)),
     fc.array(fc.tuple(fc.nat(40), fc.nat(255)), { maxLength: 3 }),
