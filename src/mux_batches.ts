@@ -64,6 +64,8 @@ export interface Batch {
 
 /** A batch, and who has it. */
 export interface SharedBatch extends Batch {
+  /** Sequence number of the first item. */
+  readonly start: number;
   /** Sequence number after the last item. */
   readonly end: number;
   /** The announcement in force at its end. */
@@ -127,10 +129,10 @@ export class FlushSchedule implements Gatherer, Job {
   readonly #format: Format;
   readonly #gather: () => void;
   readonly #headers: Headers;
-  readonly #batches = new Map<number, SharedBatch>();
-  /** Where the batch that was asked for last begins: most viewers are at the same place. */
-  #recentStart = -1;
-  #recent: SharedBatch | undefined;
+  /** The batch of this flush that was asked for first: most viewers are at the same place. */
+  #first: SharedBatch | undefined;
+  /** The others, by the item that they begin with: there are some where viewers are late. */
+  readonly #others = new Map<number, SharedBatch>();
   #flushed: number;
   /** When the next flush is due: one interval after the one before was. */
   #dueMs = -Infinity;
@@ -205,15 +207,13 @@ export class FlushSchedule implements Gatherer, Job {
 
   /** The batch of the items from `start` to before `end`, shared by the viewers that are there. */
   batch(start: number, end: number): SharedBatch | undefined {
-    if (start === this.#recentStart) return this.#recent;
-    let batch = this.#batches.get(start);
-    if (batch === undefined) {
-      batch = this.#make(start, end);
-      if (batch === undefined) return undefined;
-      this.#batches.set(start, batch);
-    }
-    this.#recentStart = start;
-    return this.#recent = batch;
+    const known = start === this.#first?.start ? this.#first : this.#others.get(start);
+    if (known !== undefined) return known;
+    const batch = this.#make(start, end);
+    if (batch === undefined) return undefined;
+    if (this.#first === undefined) this.#first = batch;
+    else this.#others.set(start, batch);
+    return batch;
   }
 
   /** Ends a reader's loan of `batch`. */
@@ -224,13 +224,16 @@ export class FlushSchedule implements Gatherer, Job {
 
   /** Gives the batches to nobody else. */
   #forget(): void {
-    for (const batch of this.#batches.values()) {
-      batch.isCurrent = false;
-      this.#reuse(batch);
-    }
-    this.#batches.clear();
-    this.#recentStart = -1;
-    this.#recent = undefined;
+    if (this.#first !== undefined) this.#end(this.#first);
+    this.#first = undefined;
+    if (this.#others.size === 0) return;
+    for (const batch of this.#others.values()) this.#end(batch);
+    this.#others.clear();
+  }
+
+  #end(batch: SharedBatch): void {
+    batch.isCurrent = false;
+    this.#reuse(batch);
   }
 
   #reuse({ loans, isKept, buffer }: SharedBatch): void {
@@ -260,10 +263,10 @@ export class FlushSchedule implements Gatherer, Job {
     if (end === start || header === undefined) return undefined;
     const wrapping = frames > 0 && length > 0 ? format.wrap?.(length) : undefined;
     const only = end === start + 1 ? ring.at(start) : undefined;
-    const written = wrapping === undefined && only && "bytes" in only
+    const { bytes, buffer } = wrapping === undefined && only && "bytes" in only
       ? { bytes: only.bytes, buffer: undefined }
       : this.#join(start, end, length, wrapping);
-    return { ...written, frames, end, header, loans: 0, isCurrent: true, isKept: false };
+    return { bytes, frames, start, end, header, buffer, loans: 0, isCurrent: true, isKept: false };
   }
 
   /** The bytes of the items from `start` to before `end`, which are `length`, one after the other. */

@@ -58,10 +58,11 @@ export class Ring<T extends RingItem> {
   readonly #retainFromUs: () => number;
   readonly #pins = new Set<Pin>();
   #items: (T | undefined)[] = new Array(INITIAL_SLOTS).fill(undefined);
-  // Items that go are old: to look at them would bring them back into the processor's caches.
-  #times = new Float64Array(INITIAL_SLOTS);
-  #sizes = new Float64Array(INITIAL_SLOTS);
-  #keys = new Uint8Array(INITIAL_SLOTS);
+  /**
+   * Two numbers a slot: its time, and twice its bytes, plus 1 for a key. Items that go are old, and
+   * to look at them would bring them back into the processor's caches.
+   */
+  #marks = new Float64Array(INITIAL_SLOTS * 2);
   #mask = INITIAL_SLOTS - 1;
   #head = 0;
   #tail = 0;
@@ -114,14 +115,14 @@ export class Ring<T extends RingItem> {
   keyFrom(sequence: number): number {
     const newest = this.newestKey;
     for (let at = Math.max(sequence, this.#tail); at <= newest; at++) {
-      if (this.#keys[at & this.#mask] === 1) return at;
+      if ((this.#mark(at) & 1) === 1) return at;
     }
     return -1;
   }
 
   /** Bytes of the item numbered `sequence`; 0 if it is not kept. */
   size(sequence: number): number {
-    return this.at(sequence) === undefined ? 0 : this.#sizes[sequence & this.#mask] ?? 0;
+    return this.at(sequence) === undefined ? 0 : Math.floor(this.#mark(sequence) / 2);
   }
 
   /** The newest item, if there is one. */
@@ -153,9 +154,8 @@ export class Ring<T extends RingItem> {
     const sequence = this.#head++;
     const slot = sequence & this.#mask;
     this.#items[slot] = item;
-    this.#times[slot] = item.dts;
-    this.#sizes[slot] = bytes;
-    this.#keys[slot] = key ? 1 : 0;
+    this.#marks[slot * 2] = item.dts;
+    this.#marks[slot * 2 + 1] = bytes * 2 + (key ? 1 : 0);
     this.#bytes += bytes;
     if (key) this.#newestKey = sequence;
     this.#evict(item.dts);
@@ -196,7 +196,12 @@ export class Ring<T extends RingItem> {
 
   /** Decode time of the item numbered `sequence`, one of those that are kept, in µs. */
   #time(sequence: number): number {
-    return this.#times[sequence & this.#mask] as number;
+    return this.#marks[(sequence & this.#mask) * 2] as number;
+  }
+
+  /** Twice the bytes of such an item, plus 1 for a key. */
+  #mark(sequence: number): number {
+    return this.#marks[(sequence & this.#mask) * 2 + 1] as number;
   }
 
   #evict(newestDts: number): void {
@@ -215,30 +220,24 @@ export class Ring<T extends RingItem> {
       const over = this.#head - this.#tail > this.#maxItems || this.#bytes > this.#maxBytes ||
         newestDts - time > this.#maxSpanUs;
       if (!over && (time >= neededFrom || this.#tail >= pinned)) break;
-      const slot = this.#tail++ & this.#mask;
-      this.#bytes -= this.#sizes[slot] as number;
-      this.#items[slot] = undefined;
+      this.#bytes -= Math.floor(this.#mark(this.#tail) / 2);
+      this.#items[this.#tail++ & this.#mask] = undefined;
     }
   }
 
   #grow(): void {
     const slots = (this.#mask + 1) * 2;
     const items = new Array<T | undefined>(slots).fill(undefined);
-    const times = new Float64Array(slots);
-    const sizes = new Float64Array(slots);
-    const keys = new Uint8Array(slots);
+    const marks = new Float64Array(slots * 2);
     for (let sequence = this.#tail; sequence < this.#head; sequence++) {
       const from = sequence & this.#mask;
       const to = sequence & (slots - 1);
       items[to] = this.#items[from];
-      times[to] = this.#times[from] as number;
-      sizes[to] = this.#sizes[from] as number;
-      keys[to] = this.#keys[from] as number;
+      marks[to * 2] = this.#marks[from * 2] as number;
+      marks[to * 2 + 1] = this.#marks[from * 2 + 1] as number;
     }
     this.#items = items;
-    this.#times = times;
-    this.#sizes = sizes;
-    this.#keys = keys;
+    this.#marks = marks;
     this.#mask = slots - 1;
   }
 }
