@@ -174,6 +174,33 @@ Deno.test("Mux takes the memory back that a slow sink held, and shares with it w
   for (const pump of pumps) pump.cancel();
 });
 
+Deno.test("Mux takes the memory back of what a late sink got alone", async () => {
+  const bench = new Bench();
+  let ready = true;
+  const sinkOf = (isReady: () => boolean): Sink<Batch> => ({
+    borrows: true,
+    write: isReady,
+    close() {},
+    abort() {},
+  });
+  await bench.write();
+  const pumps = [bench.watch(sinkOf(() => true), 40), bench.watch(sinkOf(() => ready), 40)];
+  using time = new FakeTime(0);
+  const pass = async () => {
+    await bench.write();
+    await time.tickAsync(40);
+  };
+  await pass();
+  ready = false;
+  for (let times = 0; times < 3; times++) await pass();
+  ready = true;
+  // The others have read its first frames in batches of their own.
+  pumps[1]?.resume();
+  await pass();
+  assertEquals(bench.buffers.free, 2);
+  for (const pump of pumps) pump.cancel();
+});
+
 Deno.test("Mux never uses the memory again of a sink that has left while it was sending", async () => {
   const bench = new Bench();
   const slow = new Holder(true);

@@ -213,8 +213,11 @@ Deno.test("Mux cuts batches to a size that a stalled viewer may hold", async () 
   for (let at = 0; at < 10; at++) setup.video.write(at * 40, at === 0, 30_000);
   setup.video.write(400, false, 200_000);
   await turns();
-  const sizes = drain(setup.mux.read()).map(({ bytes }) => bytes.length);
+  const [batches, others] = [setup.mux.read(), setup.mux.read()].map((reader) => drain(reader));
+  const sizes = batches?.map(({ bytes }) => bytes.length);
   assertEquals(sizes, [60_010, 60_000, 60_000, 60_000, 60_000, 200_000]);
+  // Each has the header of its own, and all that follows together.
+  for (let at = 1; at < 6; at++) assertStrictEquals(batches?.[at], others?.[at]);
 });
 
 Deno.test("Mux.read() gives no empty batch when a format has nothing yet", async () => {

@@ -42,8 +42,9 @@ Deno.test("Ring.write() grows to hold the current GOP when it is longer than the
   const ring = new Ring<Item>({ historyUs: 0 });
   for (let id = 0; id < 1000; id++) ring.write({ id, dts: id * 10_000, key: id === 0 }, id);
   assertEquals(held(ring), Array.from({ length: 1000 }, (_, id) => id));
-  assertEquals(ring.size(999), 999);
-  assertEquals(ring.newestKey, 0);
+  assertEquals(held(ring).map((id) => ring.size(id)), held(ring));
+  assertEquals([0, 63, 64, 999].map((id) => ring.find(id * 10_000)), [0, 63, 64, 999]);
+  assertEquals([ring.newestKey, ring.keyFrom(0), ring.keyFrom(1)], [0, 0, -1]);
 });
 
 Deno.test("Ring.write() drops what lies before the newest key and the history", () => {

@@ -162,6 +162,23 @@ Deno.test("RtmpSession takes commands and data in the AMF3 wrapper", async () =>
   assertEquals(server.engine.getStream("live/a")?.publisher?.complete, true);
 });
 
+Deno.test("RtmpSession takes what comes in one piece with a command once that is answered", async () => {
+  await using server = await startRtmp();
+  await using client = await RtmpClient.connect(server.url);
+  await client.createStream();
+  const message = (type: number, payload: Uint8Array) =>
+    writeMessage({ type, streamId: 1, timestampMs: 0, chunkStreamId: 6, payload: [payload] }, 4096);
+  await client.raw(concat([
+    message(MessageType.commandAmf0, encodeAmf0("publish", 0, null, "a")),
+    message(MessageType.video, videoHeader()),
+    message(MessageType.video, videoBody(true)),
+  ]));
+  await eventually(
+    "a frame",
+    () => server.engine.getStream("live/a")?.videoTracks[0]?.stats().frames === 1,
+  );
+});
+
 Deno.test("RtmpSession takes aggregates and follows Abort and chunk sizes", async () => {
   await using server = await startRtmp();
   await using client = await RtmpClient.publish(server.url, "a");
