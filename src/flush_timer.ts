@@ -2,7 +2,10 @@
 
 /** Who gathers. */
 export interface Gatherer {
-  /** Called once after {@linkcode FlushTimer.wait}, with the time that it was due at in ms. */
+  /**
+   * Called once after {@linkcode FlushTimer.wait}, with the time in ms from which on the next
+   * interval counts: that at which it was due, but for a shift.
+   */
   flush(dueMs: number): void;
 }
 
@@ -16,6 +19,9 @@ export class FlushTimer {
   readonly #waiting = new Set<Gatherer>();
   #dueMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Who alone may shift the intervals, as long as it does so in each. */
+  #leader: Gatherer | undefined;
+  #shiftMs: number | undefined;
 
   /** A timer by a clock that never goes back. */
   constructor(nowMs: () => number) {
@@ -38,8 +44,22 @@ export class FlushTimer {
     this.#timer = undefined;
   }
 
+  /** Whether `gatherer` may shift the intervals: one after the other may, if there are many. */
+  mayShift(gatherer: Gatherer): boolean {
+    return this.#leader === undefined || this.#leader === gatherer;
+  }
+
+  /** Makes the interval after the next flush longer by `ms`, for all. */
+  shift(gatherer: Gatherer, ms: number): void {
+    if (!this.mayShift(gatherer)) return;
+    this.#leader = gatherer;
+    this.#shiftMs = ms;
+  }
+
   #fire(): void {
-    const dueMs = this.#dueMs;
+    if (this.#shiftMs === undefined) this.#leader = undefined;
+    const dueMs = this.#dueMs + (this.#shiftMs ?? 0);
+    this.#shiftMs = undefined;
     this.#timer = undefined;
     for (const gatherer of [...this.#waiting]) {
       if (this.#waiting.delete(gatherer)) gatherer.flush(dueMs);

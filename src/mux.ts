@@ -138,6 +138,7 @@ export class Mux implements Waiter {
   readonly #turns: Turns;
   readonly #durations: FrameDurations | undefined;
   readonly #headers: Headers;
+  #pictures: Ring<MediaFrame> | undefined;
   #video: VideoConfig | undefined;
   #audio: AudioConfig | undefined;
   #viewers = 0;
@@ -172,6 +173,10 @@ export class Mux implements Waiter {
     const ending = new Place(ring.closing);
     ending.wait(this.#onEnding);
     this.#endings.push(ending);
+    if (config.kind === "video") {
+      this.#pictures = ring;
+      for (const schedule of this.#schedules.values()) schedule.follow(ring);
+    }
     if (this.#headers.newest === undefined) return this.#set(config);
     this.#guard(() => this.#change(config, this.#ring.newest()?.dts ?? 0));
     this.wake();
@@ -221,6 +226,7 @@ export class Mux implements Waiter {
         buffers: this.#buffers,
         format: this.#format,
         headers: this.#headers,
+        pictures: this.#pictures,
         gather: () => this.#gather(),
       });
       schedule.error = this.#error;

@@ -1,6 +1,7 @@
 /** What viewers of a mux share: its items, and the batches in which these leave together. */
 
 import type { BufferPool } from "./buffer_pool.ts";
+import { FlushPhase } from "./flush_phase.ts";
 import type { FlushTimer, Gatherer } from "./flush_timer.ts";
 import type { MediaFrame } from "./frame.ts";
 import type { Format, Wrapping } from "./mux.ts";
@@ -110,6 +111,8 @@ export interface FlushInit {
   readonly gather: () => void;
   /** The announcements in force. */
   readonly headers: Headers;
+  /** The track's pictures, if it has some: flushes are to fall right behind one. */
+  readonly pictures: Ring<MediaFrame> | undefined;
 }
 
 /** When the viewers of one flush interval get what has been muxed, and the batches they share. */
@@ -129,6 +132,7 @@ export class FlushSchedule implements Gatherer, Job {
   readonly #format: Format;
   readonly #gather: () => void;
   readonly #headers: Headers;
+  #phase: FlushPhase | undefined;
   /** The batch of this flush that was asked for first: most viewers are at the same place. */
   #first: SharedBatch | undefined;
   /** The others, by the item that they begin with: there are some where viewers are late. */
@@ -152,6 +156,17 @@ export class FlushSchedule implements Gatherer, Job {
     this.#gather = init.gather;
     this.#headers = init.headers;
     this.#flushed = ring.head;
+    if (init.pictures !== undefined) this.follow(init.pictures);
+  }
+
+  /** Has flushes fall right behind `pictures`, where the interval allows that. */
+  follow(pictures: Ring<MediaFrame>): void {
+    if (this.#intervalMs === 0) return;
+    this.#phase = new FlushPhase(pictures, {
+      intervalMs: this.#intervalMs,
+      nowMs: this.#nowMs,
+      onShift: (shiftMs) => this.#timer.shift(this, shiftMs),
+    });
   }
 
   /** Sequence number up to which viewers may read. */
@@ -180,6 +195,7 @@ export class FlushSchedule implements Gatherer, Job {
   /** Has no readers any more. */
   stop(): void {
     this.#timer.leave(this);
+    this.#phase?.stop();
   }
 
   /** Wakes some readers; whether none is left that has not got what was flushed. */
@@ -200,6 +216,7 @@ export class FlushSchedule implements Gatherer, Job {
     const nowMs = this.#nowMs();
     const nextMs = this.#dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
+    if (this.#timer.mayShift(this)) this.#phase?.flushed(nowMs);
     this.#flushed = this.#ring.head;
     this.#forget();
     this.waiting.begin();

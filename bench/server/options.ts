@@ -61,7 +61,7 @@ What:
   --servers LIST     ${SERVER_NAMES.join(", ")} [default: all that are there]
   --protocols LIST   ${PROTOCOLS.join(", ")} [default: http-flv,rtmp]
   --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls];
-                     for workers those of each isolate [default: a search that begins at 800]
+                     for workers those of each isolate [default: a search that begins at 2000]
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
   --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350; 0 for workers]
   --workers N        [Engine] Workers of m7s [default: not set; 2 for workers]

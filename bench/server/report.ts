@@ -115,7 +115,7 @@ function stalledTable(results: readonly StalledResult[]): string {
     "viewers",
     "stalled",
     "RSS MB",
-    "growth MB",
+    "growth MB, rounds from to",
     "CPU before/after",
     "latency p50/p99 ms before",
     "after",
@@ -123,12 +123,12 @@ function stalledTable(results: readonly StalledResult[]): string {
   ];
   return table(
     header,
-    results.map(({ label, viewers, stalled, before, after, rssGrowthMB }) => [
+    results.map(({ label, viewers, stalled, before, after, growthMB }) => [
       label,
       String(viewers),
       String(stalled),
       after.rssMB.toFixed(0),
-      rssGrowthMB.toFixed(1),
+      `${growthMB.median.toFixed(1)} (${growthMB.from.toFixed(1)}–${growthMB.to.toFixed(1)})`,
       `${before.cpu.toFixed(3)} / ${after.cpu.toFixed(3)}`,
       pair(before.latencyP50, before.latencyP99),
       pair(after.latencyP50, after.latencyP99),

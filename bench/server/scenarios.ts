@@ -47,10 +47,21 @@ export interface FanoutResult extends ResultBase {
 export interface StalledResult extends ResultBase {
   readonly scenario: "stalled";
   readonly viewers: number;
+  /** In the round with the fewest. */
   readonly stalled: number;
+  readonly rounds: readonly StalledRound[];
+  /** The medians of all rounds. */
   readonly before: Round;
   readonly after: Round;
-  readonly rssGrowthMB: number;
+  /** What the server's memory has grown by. */
+  readonly growthMB: { readonly median: number; readonly from: number; readonly to: number };
+}
+
+/** A server of its own before and after viewers have stopped to read. */
+export interface StalledRound {
+  readonly before: Round;
+  readonly after: Round;
+  readonly stalled: number;
 }
 
 /** Many publishers with a few viewers each, beside one with as many. */
@@ -210,35 +221,58 @@ async function fanoutStep({ bench, variant, protocol, base }: Test, count: numbe
   } as const;
 }
 
-/** What viewers that stop to read do to the server and to the others. */
-async function* stalled({ bench, variant, protocol, base }: Test): AsyncGenerator<StalledResult> {
-  const { options, log } = bench;
+/**
+ * What viewers that stop to read do to the server and to the others. Memory that waits to be
+ * collected comes and goes by as much as they may add, so each round has a new server.
+ */
+async function* stalled(test: Test): AsyncGenerator<StalledResult> {
+  const { options, log } = test.bench;
   for (const count of options.viewers ?? [1000]) {
-    await using stand = await Stand.start(bench, variant, 1);
-    await using viewers = stand.viewers(protocol);
-    await viewers.open(count);
-    await delay(options.warmupSeconds * 1000);
-    // Memory settles while nothing changes, so that it is the same time that is compared.
-    await delay(options.stallSeconds * 1000);
-    const before = await stand.round(viewers, options.seconds);
-    log(`  before: ${describe(before)}`);
-    await using stopped = stand.viewers(protocol);
-    const { failed } = await stopped.stall(STALLED_VIEWERS, STALLED_BYTES);
-    if (failed > 0) log(`  ${failed} of those to be stalled did not get that far`);
-    await delay(options.stallSeconds * 1000);
-    const after = await stand.round(viewers, options.seconds);
-    log(`  after:  ${describe(after)}`);
-    await stand.logComplaints();
+    const rounds: StalledRound[] = [];
+    for (let index = 0; index < options.rounds; index++) {
+      const round = await stalledRound(test, count);
+      rounds.push(round);
+      log(`  before: ${describe(round.before)}`);
+      log(`  after:  ${describe(round.after)}, ${growthOf(round).toFixed(1)} MB more`);
+    }
+    const growths = rounds.map(growthOf);
     yield {
-      ...base,
+      ...test.base,
       scenario: "stalled",
       viewers: count,
-      stalled: STALLED_VIEWERS - failed,
-      before,
-      after,
-      rssGrowthMB: after.rssMB - before.rssMB,
+      stalled: Math.min(...rounds.map(({ stalled }) => stalled)),
+      rounds,
+      before: medianOf(rounds.map(({ before }) => before)),
+      after: medianOf(rounds.map(({ after }) => after)),
+      growthMB: {
+        median: median(growths),
+        from: Math.min(...growths),
+        to: Math.max(...growths),
+      },
     };
   }
+}
+
+function growthOf({ before, after }: StalledRound): number {
+  return after.rssMB - before.rssMB;
+}
+
+async function stalledRound({ bench, variant, protocol }: Test, count: number) {
+  const { options, log } = bench;
+  await using stand = await Stand.start(bench, variant, 1);
+  await using viewers = stand.viewers(protocol);
+  await viewers.open(count);
+  await delay(options.warmupSeconds * 1000);
+  // Memory settles while nothing changes, so that it is the same time that is compared.
+  await delay(options.stallSeconds * 1000);
+  const before = await stand.round(viewers, options.seconds);
+  await using stopped = stand.viewers(protocol);
+  const { failed } = await stopped.stall(STALLED_VIEWERS, STALLED_BYTES);
+  if (failed > 0) log(`  ${failed} of those to be stalled did not get that far`);
+  await delay(options.stallSeconds * 1000);
+  const after = await stand.round(viewers, options.seconds);
+  await stand.logComplaints();
+  return { before, after, stalled: STALLED_VIEWERS - failed };
 }
 
 /**

@@ -1,0 +1,191 @@
+/** Where flushes fall between pictures. */
+
+import { assert, assertEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import { FlushTimer, FlushTimers, type Gatherer } from "../src/flush_timer.ts";
+import { Mux } from "../src/mux.ts";
+import { pump, readableFrom } from "../src/readable.ts";
+import { Turns } from "../src/turns.ts";
+import { audioFeed, videoFeed } from "./support/frames.ts";
+import { words } from "./support/muxes.ts";
+import { turns } from "./support/reading.ts";
+
+interface StreamInit {
+  readonly timers: FlushTimers;
+  /** Time between its pictures, in ms. */
+  readonly pictureMs: number;
+  /** When the first of them comes. */
+  readonly fromMs?: number;
+  /** When a sound comes, with which it flushes. */
+  readonly flushMs: number;
+  /** How much later than it should a picture comes, in ms. */
+  readonly lateMs?: (picture: number) => number;
+}
+
+/** A stream with one viewer that gathers for 100 ms, and when that got something. */
+class Stream {
+  readonly flushes: number[] = [];
+  /** When pictures came. */
+  readonly pictures: number[] = [];
+  readonly #init: StreamInit;
+  readonly #video = videoFeed();
+  readonly #audio = audioFeed();
+
+  constructor(init: StreamInit) {
+    this.#init = init;
+    const mux = new Mux(() => words(), {
+      nowMs: () => Date.now(),
+      timers: init.timers,
+      turns: new Turns(() => 0),
+      onClose: () => {},
+    });
+    mux.add(this.#audio.config, this.#audio.ring);
+    mux.add(this.#video.config, this.#video.ring);
+    mux.start();
+    const write = () => {
+      this.flushes.push(Date.now());
+      return true;
+    };
+    pump(readableFrom(mux.read({ flushMs: 100 })), { write, close() {}, abort() {} });
+  }
+
+  /** When something comes next. */
+  get nextMs(): number {
+    const { flushMs } = this.#init;
+    const hasSound = this.#audio.ring.head > 0;
+    return hasSound ? this.#pictureMs() : Math.min(flushMs, this.#pictureMs());
+  }
+
+  /** Brings what comes at this moment. */
+  tick(): void {
+    const { pictures } = this;
+    const { pictureMs, flushMs } = this.#init;
+    const nowMs = Date.now();
+    if (nowMs === flushMs) this.#audio.write(flushMs);
+    if (nowMs !== this.#pictureMs()) return;
+    this.#video.write(pictures.length * pictureMs, pictures.length === 0);
+    pictures.push(nowMs);
+  }
+
+  end(): void {
+    this.#video.ring.close();
+    this.#audio.ring.close();
+  }
+
+  /** How long before each flush from `fromMs` on a picture has come. */
+  behind(fromMs: number): number[] {
+    return this.flushes.filter((ms) => ms >= fromMs).map((ms) =>
+      ms - (this.pictures.findLast((picture) => picture <= ms) ?? NaN)
+    );
+  }
+
+  /** When the next picture comes. */
+  #pictureMs(): number {
+    const { pictureMs, fromMs = 0, lateMs = () => 0 } = this.#init;
+    const picture = this.pictures.length;
+    return fromMs + picture * pictureMs + lateMs(picture);
+  }
+}
+
+async function run(time: FakeTime, streams: readonly Stream[], untilMs: number): Promise<void> {
+  for (;;) {
+    const nextMs = Math.min(...streams.map((stream) => stream.nextMs));
+    await time.tickAsync(Math.min(nextMs, untilMs) - Date.now());
+    if (nextMs >= untilMs) return;
+    for (const stream of streams) stream.tick();
+    await turns();
+  }
+}
+
+function steps(moments: readonly number[]): number[] {
+  return moments.slice(1).map((ms, at) => ms - (moments[at] ?? NaN));
+}
+
+for (const flushMs of [1, 5, 12, 20, 24]) {
+  Deno.test(`flushes come to fall right behind pictures, first at ${flushMs} of 25 ms`, async () => {
+    using time = new FakeTime(0);
+    const timers = new FlushTimers(() => Date.now());
+    const stream = new Stream({ timers, pictureMs: 25, flushMs });
+    await run(time, [stream], 4000);
+    // An eighth of 25 ms is 3.
+    const behind = stream.behind(2000);
+    assert(behind.length >= 19);
+    assert(behind.every((ms) => ms >= 2 && ms <= 4), `${behind}`);
+    // Behind the first picture, which waits for nothing, intervals keep to what was asked for.
+    const intervals = steps(stream.flushes.slice(1));
+    assert(intervals.every((ms) => ms >= 95 && ms <= 102), `${intervals}`);
+    stream.end();
+    await turns();
+    assertEquals(time.next(), false);
+  });
+}
+
+for (const pictureMs of [97, 99, 101]) {
+  Deno.test(`flushes stay behind pictures of ${pictureMs} ms, whose clock is another one, or late`, async () => {
+    using time = new FakeTime(0);
+    const timers = new FlushTimers(() => Date.now());
+    const lateMs = (picture: number) => picture * 7 % 5;
+    const stream = new Stream({ timers, pictureMs, flushMs: 50, lateMs });
+    await run(time, [stream], 20_000);
+    const behind = stream.behind(6000);
+    assert(behind.every((ms) => ms < 30), `${behind}`);
+    stream.end();
+    await turns();
+  });
+}
+
+Deno.test("flushes keep their interval when it is no whole number of pictures", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  const stream = new Stream({ timers, pictureMs: 30, flushMs: 10 });
+  await run(time, [stream], 2000);
+  assertEquals(new Set(steps(stream.flushes.slice(1))), new Set([100]));
+  stream.end();
+  await turns();
+});
+
+Deno.test("streams flush together behind the pictures of one, then of another one", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  const [a, b] = [
+    new Stream({ timers, pictureMs: 50, flushMs: 20 }),
+    new Stream({ timers, pictureMs: 50, flushMs: 30, fromMs: 25 }),
+  ];
+  await run(time, [a, b], 4000);
+  const together = a.flushes.filter((ms) => ms >= 2000);
+  assertEquals(b.flushes.filter((ms) => ms >= 2000), together);
+  assert(a.behind(2000).every((ms) => ms >= 3 && ms <= 9), `${a.behind(2000)}`);
+  a.end();
+  await run(time, [b], 8000);
+  assert(b.behind(6000).every((ms) => ms >= 3 && ms <= 9), `${b.behind(6000)}`);
+  b.end();
+  await turns();
+  assertEquals(time.next(), false);
+});
+
+Deno.test("FlushTimer.shift() is for one at a time, and for the next interval alone", () => {
+  using time = new FakeTime(0);
+  const timer = new FlushTimer(() => Date.now());
+  const dues: number[] = [];
+  const gatherer = (): Gatherer => ({ flush: (dueMs) => dues.push(dueMs) });
+  const [a, b] = [gatherer(), gatherer()];
+  const flush = (dueMs: number) => {
+    timer.wait(a, dueMs);
+    time.tick(100);
+  };
+  assertEquals([timer.mayShift(a), timer.mayShift(b)], [true, true]);
+  timer.shift(a, -3);
+  timer.shift(b, 7);
+  assertEquals([timer.mayShift(a), timer.mayShift(b)], [true, false]);
+  flush(100);
+  timer.shift(b, 7);
+  timer.shift(a, 1);
+  flush(200);
+  // It says nothing this time, so whoever comes first may.
+  flush(300);
+  assertEquals(timer.mayShift(b), true);
+  timer.shift(b, 2);
+  timer.shift(a, -3);
+  flush(400);
+  assertEquals(dues, [97, 201, 300, 402]);
+});
