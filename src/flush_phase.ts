@@ -12,6 +12,8 @@ const GAIN = 1 / 4;
 const MAX_SHORTER = 1 / 25;
 /** By how much it may become longer: no frame is to wait for longer than the interval says. */
 const MAX_LONGER = 1 / 100;
+/** Pictures whose times are averaged: RTMP has whole ms, so that 30 a second are 33, 33 and 34 ms apart. */
+const AVERAGED = 30;
 
 /** What a {@linkcode FlushPhase} needs. */
 export interface FlushPhaseInit {
@@ -72,10 +74,11 @@ export class FlushPhase implements Waiter {
     this.#place.leave();
   }
 
-  /** Time between the two newest pictures, in ms; NaN if there are not two. */
+  /** Mean time between the newest pictures, in ms; NaN if there are not two. */
   #frameMs(): number {
-    const { head } = this.#pictures;
-    const before = this.#pictures.at(head - 2)?.dts ?? NaN;
-    return ((this.#pictures.at(head - 1)?.dts ?? NaN) - before) / 1000;
+    const { head, tail } = this.#pictures;
+    const from = Math.max(tail, head - 1 - AVERAGED);
+    const dtsOf = (sequence: number) => this.#pictures.at(sequence)?.dts ?? NaN;
+    return (dtsOf(head - 1) - dtsOf(from)) / (head - 1 - from) / 1000;
   }
 }
