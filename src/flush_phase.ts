@@ -5,7 +5,7 @@ import type { Ring } from "./ring.ts";
 import { Place, type Waiter } from "./wake_list.ts";
 
 /** How long behind a picture a flush is to fall, as a share of the time between pictures: for jitter. */
-const BEHIND_SHARE = 1 / 8;
+const BEHIND_SHARE = 1 / 6;
 /** Share of what is to be corrected that is corrected at once: a correction shows two flushes later. */
 const GAIN = 1 / 4;
 /** By how much an interval may become shorter, as a share of it. */

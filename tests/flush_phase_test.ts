@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { FlushTimer, FlushTimers, type Gatherer } from "../src/flush_timer.ts";
 import { Mux } from "../src/mux.ts";
-import { pump, readableFrom } from "../src/readable.ts";
+import { type Pump, pump, readableFrom } from "../src/readable.ts";
 import { Turns } from "../src/turns.ts";
 import { audioFeed, videoFeed } from "./support/frames.ts";
 import { words } from "./support/muxes.ts";
@@ -20,6 +20,10 @@ interface StreamInit {
   readonly flushMs: number;
   /** How much later than it should a picture comes, in ms. */
   readonly lateMs?: (picture: number) => number;
+  /** What the pictures' own times are. @default {"as they should come"} */
+  readonly timed?: "as they come" | "as they should come";
+  /** Whether the track of pictures is added when there is a viewer already. */
+  readonly isAddedLate?: boolean;
 }
 
 /** A stream with one viewer that gathers for 100 ms, and when that got something. */
@@ -27,7 +31,10 @@ class Stream {
   readonly flushes: number[] = [];
   /** When pictures came. */
   readonly pictures: number[] = [];
+  /** The most that have waited for a picture lately. */
+  mostWaiting = 0;
   readonly #init: StreamInit;
+  readonly #pump: Pump;
   readonly #video = videoFeed();
   readonly #audio = audioFeed();
 
@@ -40,13 +47,19 @@ class Stream {
       onClose: () => {},
     });
     mux.add(this.#audio.config, this.#audio.ring);
-    mux.add(this.#video.config, this.#video.ring);
+    if (!init.isAddedLate) mux.add(this.#video.config, this.#video.ring);
     mux.start();
     const write = () => {
       this.flushes.push(Date.now());
       return true;
     };
-    pump(readableFrom(mux.read({ flushMs: 100 })), { write, close() {}, abort() {} });
+    this.#pump = pump(readableFrom(mux.read({ flushMs: 100 })), { write, close() {}, abort() {} });
+    if (init.isAddedLate) mux.add(this.#video.config, this.#video.ring);
+  }
+
+  /** Who waits for the next picture. */
+  get waiting(): number {
+    return this.#video.ring.waiting.size;
   }
 
   /** When something comes next. */
@@ -59,12 +72,19 @@ class Stream {
   /** Brings what comes at this moment. */
   tick(): void {
     const { pictures } = this;
-    const { pictureMs, flushMs } = this.#init;
+    const { pictureMs, flushMs, timed } = this.#init;
     const nowMs = Date.now();
+    this.mostWaiting = Math.max(this.mostWaiting, this.waiting);
     if (nowMs === flushMs) this.#audio.write(flushMs);
     if (nowMs !== this.#pictureMs()) return;
-    this.#video.write(pictures.length * pictureMs, pictures.length === 0);
+    const ownMs = timed === "as they come" ? nowMs : pictures.length * pictureMs;
+    this.#video.write(ownMs, pictures.length === 0);
     pictures.push(nowMs);
+  }
+
+  /** Its viewer leaves. */
+  leave(): void {
+    this.#pump.cancel();
   }
 
   end(): void {
@@ -107,10 +127,10 @@ for (const flushMs of [1, 5, 12, 20, 24]) {
     const timers = new FlushTimers(() => Date.now());
     const stream = new Stream({ timers, pictureMs: 25, flushMs });
     await run(time, [stream], 4000);
-    // An eighth of 25 ms is 3.
+    // A sixth of 25 ms is 4.
     const behind = stream.behind(2000);
     assert(behind.length >= 19);
-    assert(behind.every((ms) => ms >= 2 && ms <= 4), `${behind}`);
+    assert(behind.every((ms) => ms >= 3 && ms <= 5), `${behind}`);
     // Behind the first picture, which waits for nothing, intervals keep to what was asked for.
     const intervals = steps(stream.flushes.slice(1));
     assert(intervals.every((ms) => ms >= 95 && ms <= 102), `${intervals}`);
@@ -119,6 +139,23 @@ for (const flushMs of [1, 5, 12, 20, 24]) {
     assertEquals(time.next(), false);
   });
 }
+
+Deno.test("flushes fall behind pictures of a track that comes late, and nobody waits for them in the end", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  const stream = new Stream({ timers, pictureMs: 25, flushMs: 12, isAddedLate: true });
+  await run(time, [stream], 4000);
+  const behind = stream.behind(2000);
+  assert(behind.every((ms) => ms >= 3 && ms <= 5), `${behind}`);
+  // It leaves right behind a flush.
+  const flushes = stream.flushes.length;
+  for (let ms = 1; ms < 200 && stream.flushes.length === flushes; ms++) {
+    await run(time, [stream], 4000 + ms);
+  }
+  assertEquals(stream.waiting, 2);
+  stream.leave();
+  assertEquals(stream.waiting, 0);
+});
 
 for (const pictureMs of [97, 99, 101]) {
   Deno.test(`flushes stay behind pictures of ${pictureMs} ms, whose clock is another one, or late`, async () => {
@@ -133,6 +170,19 @@ for (const pictureMs of [97, 99, 101]) {
     await turns();
   });
 }
+
+Deno.test("flushes fall behind pictures whose times are in whole milliseconds", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  // 30 a second: 33, 33 and 34 ms apart.
+  const lateMs = (picture: number) => Math.round(picture * 1000 / 30) - picture * 33;
+  const stream = new Stream({ timers, pictureMs: 33, flushMs: 20, lateMs, timed: "as they come" });
+  await run(time, [stream], 8000);
+  const behind = stream.behind(3000);
+  assert(behind.every((ms) => ms >= 4 && ms <= 8), `${behind}`);
+  stream.end();
+  await turns();
+});
 
 Deno.test("flushes keep their interval when it is no whole number of pictures", async () => {
   using time = new FakeTime(0);
@@ -151,13 +201,17 @@ Deno.test("streams flush together behind the pictures of one, then of another on
     new Stream({ timers, pictureMs: 50, flushMs: 20 }),
     new Stream({ timers, pictureMs: 50, flushMs: 30, fromMs: 25 }),
   ];
+  await run(time, [a, b], 2000);
+  for (const stream of [a, b]) stream.mostWaiting = 0;
   await run(time, [a, b], 4000);
+  // The other one's pictures are not looked at.
+  assertEquals([a.mostWaiting, b.mostWaiting], [2, 1]);
   const together = a.flushes.filter((ms) => ms >= 2000);
   assertEquals(b.flushes.filter((ms) => ms >= 2000), together);
-  assert(a.behind(2000).every((ms) => ms >= 3 && ms <= 9), `${a.behind(2000)}`);
+  assert(a.behind(2000).every((ms) => ms >= 7 && ms <= 10), `${a.behind(2000)}`);
   a.end();
   await run(time, [b], 8000);
-  assert(b.behind(6000).every((ms) => ms >= 3 && ms <= 9), `${b.behind(6000)}`);
+  assert(b.behind(6000).every((ms) => ms >= 7 && ms <= 10), `${b.behind(6000)}`);
   b.end();
   await turns();
   assertEquals(time.next(), false);
