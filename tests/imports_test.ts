@@ -30,7 +30,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["rtp/", "formats/"],
   ["frame", "keyframe", "events", "ring", "cursor", "readable"],
   ["ingest", "interleave", "track"],
-  ["mux", "mux_batches", "frame_durations", "flv", "fmp4", "mpegts", "rtp_format"],
+  ["mux", "mux_batches", "flush_phase", "frame_durations", "flv", "fmp4", "mpegts", "rtp_format"],
   ["publisher", "stream", "subscriber", "flv_ingest", "rtp_receiver", "rtp_inputs", "replica"],
   ["engine"],
   ["config", "plugin", "isolate_member", "isolate_supervisor"],
