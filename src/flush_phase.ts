@@ -10,7 +10,7 @@ const BEHIND_SHARE = 1 / 6;
 const GAIN = 1 / 4;
 /** By how much an interval may become shorter, as a share of it. */
 const MAX_SHORTER = 1 / 25;
-/** By how much it may become longer: no frame is to wait for longer than the interval says. */
+/** By how much it may become longer: frames are to wait for hardly longer than it says. */
 const MAX_LONGER = 1 / 100;
 /** Pictures whose times are averaged: RTMP has whole ms, so that 30 a second are 33, 33 and 34 ms apart. */
 const AVERAGED = 30;
