@@ -49,6 +49,7 @@ export class StartDeadline {
   /** Lifts the deadline. */
   clear(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#passed = false;
   }
 

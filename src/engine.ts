@@ -265,12 +265,12 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
    */
   async subscribe(target: string, options: SubscribeOptions): Promise<Subscriber> {
     const { path, args } = parseTarget(target);
-    const { signal, flushMs = flushOf(args) } = options;
+    const { flushMs = flushOf(args) } = options;
     this.#refuseClosed();
     await this.#guards.ask("subscribe", { path, args }, options);
     this.#refuseStopped(options);
-    const stream = this.#streams.get(path) ?? await this.#demand(path, args, signal);
-    signal?.throwIfAborted();
+    const stream = this.#streams.get(path) ?? await this.#demand(path, args, signalOf(options));
+    this.#refuseStopped(options);
     if (stream.state === "ended") throw new StreamNotFoundError(path, 0);
     const subscriber = this.#enter(stream, { ...options, flushMs });
     const { type, id } = subscriber;
@@ -288,16 +288,18 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
 
   /** Makes a subscriber one that reads `stream`. */
   #enter(stream: Stream, options: SubscribeOptions): Subscriber {
-    const { signal } = options;
+    const { signal, owner } = options;
     const number = this.#nextSubscriber;
     // No two isolates give the same.
     this.#nextSubscriber += this.isolates.count;
     const subscriber = new Subscriber(stream, { ...options, number }, (ended, end) => {
+      signal?.removeEventListener("abort", leave);
+      owner?.delete(ended);
       this.#onSubscriberEnd(ended, end);
     });
-    const leave = () => subscriber.close({ code: "ended", detail: "left" });
+    const leave = () => subscriber.close();
     signal?.addEventListener("abort", leave, { once: true });
-    subscriber.closed.then(() => signal?.removeEventListener("abort", leave));
+    owner?.add(subscriber);
     stream.addSubscriber(subscriber);
     this.#subscribers.set(number, subscriber);
     return subscriber;
@@ -341,9 +343,10 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     if (this.#closed) throw new EndedError("engine", { code: "shutdown", detail: "it is closed" });
   }
 
-  #refuseStopped({ signal }: { readonly signal?: AbortSignal | undefined }): void {
+  #refuseStopped({ signal, owner }: Pick<SubscribeOptions, "signal" | "owner">): void {
     this.#refuseClosed();
     signal?.throwIfAborted();
+    owner?.signal.throwIfAborted();
   }
 
   #refuseTaken(path: string, takeOver: boolean): void {
@@ -424,6 +427,12 @@ export class Engine extends Events<EngineEvents> implements AsyncDisposable {
     );
     this.dispatchEvent(new CustomEvent("unsubscribe", { detail: { stream, subscriber, end } }));
   }
+}
+
+/** What ends the wait of who would subscribe. */
+function signalOf({ signal, owner }: SubscribeOptions): AbortSignal | undefined {
+  if (owner === undefined) return signal;
+  return signal === undefined ? owner.signal : AbortSignal.any([signal, owner.signal]);
 }
 
 function describe(config: NonNullable<Track["config"]>): string {

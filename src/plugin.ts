@@ -15,7 +15,7 @@ import type { Guard, GuardOptions, GuardRequest } from "./guards.ts";
 import { defaultLogger, type Logger, LogHistory } from "./log.ts";
 import type { Publisher, PublishOptions } from "./publisher.ts";
 import type { Service } from "./service.ts";
-import type { SubscribeOptions, Subscriber } from "./subscriber.ts";
+import { type SubscribeOptions, type Subscriber, SubscriberOwner } from "./subscriber.ts";
 
 /** What a running plugin may give back from its `run`. */
 export interface PluginHandle<O> {
@@ -349,6 +349,7 @@ export class Plugins implements AsyncDisposable {
   #context(running: Running): PluginContext {
     const { controller, undos, entry } = running;
     const { signal } = controller;
+    const owner = new SubscriberOwner(signal);
     const engine = this.#engine;
     const services = this.#services;
     const within = (other?: AbortSignal) => other ? AbortSignal.any([signal, other]) : signal;
@@ -363,7 +364,7 @@ export class Plugins implements AsyncDisposable {
       publish: (target: string, options: PublishOptions) =>
         engine.publish(target, { ...options, signal: within(options.signal) }),
       subscribe: (target: string, options: SubscribeOptions) =>
-        engine.subscribe(target, { ...options, signal: within(options.signal) }),
+        engine.subscribe(target, { ...options, owner }),
       on<K extends keyof EngineEvents & string>(
         type: K,
         listener: (event: EngineEvents[K]) => unknown,

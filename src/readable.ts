@@ -3,10 +3,18 @@
 import type { Source } from "./cursor.ts";
 import type { Waiter } from "./wake_list.ts";
 
+/** Something that is read, and can be ended. */
+export interface Ending {
+  /** Ends it with `error`. Idempotent. */
+  end(error: unknown): void;
+}
+
 /** Who is told of what a reader does, and may end it. */
 export interface ReaderOptions<T> {
   /** Ends the stream with the signal's reason as its error. */
   readonly signal?: AbortSignal | undefined;
+  /** Called once before reading begins, with what ends the stream. */
+  readonly onStart?: (ending: Ending) => void;
   /** Called with each item that is handed over. */
   readonly onItem?: (item: T) => void;
   /** Called once when reading is over, however it ends. */
@@ -37,11 +45,13 @@ export interface Pump {
 }
 
 /** Moves items from a source into a stream when its reader asks, without a promise an item. */
-class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
+class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump, Ending {
   readonly #source: Source<T>;
   readonly #options: ReaderOptions<T>;
-  readonly #abort = () => this.#end(this.#options.signal?.reason);
+  #abort: (() => void) | undefined;
+  /** Of the stream; undefined once that is over, or is passed by. */
   #controller: ReadableStreamDefaultController<T> | undefined;
+  #over = false;
   /** Whether the reader has asked for an item that it has not got. */
   #asked = false;
   /** Takes the items instead of the stream. */
@@ -54,14 +64,17 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
 
   /** Whether the stream has closed or failed. */
   get over(): boolean {
-    return this.#controller === undefined;
+    return this.#over;
   }
 
   start(controller: ReadableStreamDefaultController<T>): void {
     this.#controller = controller;
-    const signal = this.#options.signal;
-    if (signal?.aborted) this.#abort();
-    else signal?.addEventListener("abort", this.#abort, { once: true });
+    const { signal, onStart } = this.#options;
+    onStart?.(this);
+    if (signal === undefined || this.#over) return;
+    if (signal.aborted) return this.end(signal.reason);
+    this.#abort = () => this.end(signal.reason);
+    signal.addEventListener("abort", this.#abort, { once: true });
   }
 
   pull(): void {
@@ -70,14 +83,14 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   }
 
   wake(): void {
-    while (this.#asked && this.#controller !== undefined) {
+    while (this.#asked && !this.#over) {
       try {
         const item = this.#source.next();
         if (item !== undefined) this.#hand(item);
         else if (this.#source.done) this.#close();
         else return this.#source.wait(this);
       } catch (error) {
-        this.#end(error);
+        this.end(error);
       }
     }
   }
@@ -87,14 +100,24 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   }
 
   cancel(): void {
-    if (this.#controller === undefined) return;
+    if (this.#over) return;
     this.#release();
     this.#options.onEnd?.();
   }
 
-  /** Hands the items to `sink` from now on. */
+  end(error: unknown): void {
+    if (this.#over) return;
+    const controller = this.#controller;
+    this.#release();
+    controller?.error(error);
+    this.#sink?.abort(error);
+    this.#options.onEnd?.(error);
+  }
+
+  /** Hands the items to `sink` from now on. The stream hears of nothing any more. */
   pumpInto(sink: Sink<T>): void {
     this.#sink = sink;
+    this.#controller = undefined;
     if (sink.borrows) this.#source.lend?.();
     this.pull();
   }
@@ -115,23 +138,15 @@ class Pull<T> implements UnderlyingDefaultSource<T>, Waiter, Pump {
   #close(): void {
     const controller = this.#controller;
     this.#release();
-    if (this.#sink) this.#sink.close();
-    else controller?.close();
+    controller?.close();
+    this.#sink?.close();
     this.#options.onEnd?.();
   }
 
-  #end(error: unknown): void {
-    const controller = this.#controller;
-    if (controller === undefined) return;
-    this.#release();
-    controller.error(error);
-    this.#sink?.abort(error);
-    this.#options.onEnd?.(error);
-  }
-
   #release(): void {
+    this.#over = true;
     this.#controller = undefined;
-    this.#options.signal?.removeEventListener("abort", this.#abort);
+    if (this.#abort) this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#source.close(this);
   }
 }
@@ -169,8 +184,6 @@ export function pump<T>(stream: ReadableStream<T>, sink: Sink<T>): Pump {
   const reader = stream.getReader();
   const pull = stream instanceof SourceStream ? stream.pull as Pull<T> : undefined;
   if (pull === undefined || pull.over) return new ReaderPump(reader, sink);
-  // What errors the stream is told to the sink.
-  reader.closed.catch(() => {});
   pull.pumpInto(sink);
   return pull;
 }

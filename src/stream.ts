@@ -307,8 +307,13 @@ export class Stream {
     return find();
   }
 
+  /** Whether all tracks are live that viewers should wait for. */
+  get settled(): boolean {
+    return this.#settled;
+  }
+
   /**
-   * Waits until all tracks are live that viewers should wait for.
+   * Waits until the stream is {@linkcode Stream.settled}.
    *
    * @throws {EndedError} If the stream ends first.
    */

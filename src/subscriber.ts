@@ -6,7 +6,7 @@ import { roundFlush } from "./flush.ts";
 import type { AudioAccessUnit, MediaFrame, VideoAccessUnit } from "./frame.ts";
 import { Interleaver } from "./interleave.ts";
 import type { FormatFactory, MuxReader, MuxReadOptions } from "./mux.ts";
-import { readableFrom, type ReaderOptions } from "./readable.ts";
+import { type Ending, readableFrom, type ReaderOptions } from "./readable.ts";
 import type { Stream, TrackSelection } from "./stream.ts";
 import type { AudioTrack, VideoTrack } from "./track.ts";
 import type { Waiter } from "./wake_list.ts";
@@ -24,11 +24,42 @@ export interface SubscribeOptions extends TrackSelection {
   readonly flushMs?: number | undefined;
   /** Ends the wait for the stream, and the subscriber. */
   readonly signal?: AbortSignal | undefined;
+  /** Whose it is, where that ends it as well. */
+  readonly owner?: SubscriberOwner | undefined;
   /**
    * Whether it reads for another isolate of the server, where those are that watch. Nobody is asked
    * then, and nobody told. @default {false}
    */
   readonly replica?: boolean;
+}
+
+/**
+ * Who has subscribers, and ends them with itself, as a plugin does. One signal for thousands of
+ * subscribers costs each of them less than one that follows two.
+ */
+export class SubscriberOwner {
+  /** Aborted when it ends. */
+  readonly signal: AbortSignal;
+  readonly #subscribers = new Set<Subscriber>();
+
+  /** One that ends with `signal`. */
+  constructor(signal: AbortSignal) {
+    this.signal = signal;
+    const end = () => {
+      for (const subscriber of [...this.#subscribers]) subscriber.close();
+    };
+    signal.addEventListener("abort", end, { once: true });
+  }
+
+  /** Gives it `subscriber`. */
+  add(subscriber: Subscriber): void {
+    this.#subscribers.add(subscriber);
+  }
+
+  /** Takes back `subscriber`, which has ended. */
+  delete(subscriber: Subscriber): void {
+    this.#subscribers.delete(subscriber);
+  }
 }
 
 /** Callbacks of {@linkcode Subscriber.play}. */
@@ -76,17 +107,19 @@ export class Subscriber implements AsyncDisposable {
   readonly id: string;
   /** When it began. */
   readonly since: Date = new Date();
-  /** Settles when the subscriber has ended. */
-  readonly closed: Promise<End>;
   /** Whether it reads for another isolate. */
   readonly replica: boolean;
-  readonly #selection: TrackSelection;
+  readonly #selection: Required<TrackSelection>;
   readonly #flushMs: number | undefined;
   readonly #onEnd: (subscriber: Subscriber, end: End) => void;
-  readonly #controller = new AbortController();
-  readonly #readers = new Set<Reader>();
-  #resolveClosed: (end: End) => void = () => {};
+  /** What it reads with, and what ends that. */
+  readonly #readers = new Map<Reader, Ending>();
   #end: End | undefined;
+  /** With which it was ended other than by its stream. */
+  #error: EndedError | undefined;
+  /** What is made when it is asked for. */
+  #closed: PromiseWithResolvers<End> | undefined;
+  #controller: AbortController | undefined;
   #bytes = 0;
   #frames = 0;
   #droppedBefore = 0;
@@ -102,14 +135,22 @@ export class Subscriber implements AsyncDisposable {
     this.type = options.type;
     this.id = options.id ?? "local";
     this.replica = options.replica ?? false;
-    this.#selection = options;
+    this.#selection = { video: options.video ?? true, audio: options.audio ?? true };
     this.#flushMs = options.flushMs;
     this.#onEnd = onEnd;
-    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
+  }
+
+  /** Settles when the subscriber has ended. */
+  get closed(): Promise<End> {
+    this.#closed ??= Promise.withResolvers();
+    if (this.#end !== undefined) this.#closed.resolve(this.#end);
+    return this.#closed.promise;
   }
 
   /** Aborted, with an `EndedError` as its reason, when it is ended other than by its stream. */
   get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#error !== undefined) this.#controller.abort(this.#error);
     return this.#controller.signal;
   }
 
@@ -124,7 +165,7 @@ export class Subscriber implements AsyncDisposable {
     let lagUs = 0;
     let bytes = this.#bytes;
     let frames = this.#frames;
-    for (const reader of this.#readers) {
+    for (const reader of this.#readers.keys()) {
       dropped += reader.dropped;
       bytes += reader.bytes ?? 0;
       frames += reader.frames ?? 0;
@@ -169,8 +210,8 @@ export class Subscriber implements AsyncDisposable {
     const frames = new Interleaver(options);
     const selection = onVideo || onAudio
       ? {
-        video: onVideo !== undefined && (this.#selection.video ?? true),
-        audio: onAudio !== undefined && (this.#selection.audio ?? true),
+        video: onVideo !== undefined && this.#selection.video,
+        audio: onAudio !== undefined && this.#selection.audio,
       }
       : this.#selection;
     const taker = {
@@ -188,20 +229,21 @@ export class Subscriber implements AsyncDisposable {
         if (frame.kind === "video") onVideo?.(frame);
         else onAudio?.(frame);
       };
-      const { signal } = this;
+      let over = false;
       const leave = (settle: () => void) => {
-        signal.removeEventListener("abort", onAbort);
+        if (over) return;
+        over = true;
         frames.close(waiter);
-        hooks.onEnd?.();
+        hooks.onEnd();
         settle();
       };
-      const onAbort = () => leave(() => reject(signal.reason));
       const waiter = {
         wake: () => {
+          if (over) return;
           try {
             for (let frame = frames.next(); frame; frame = frames.next()) {
               deliver(frame);
-              if (signal.aborted) return;
+              if (over) return;
             }
           } catch (error) {
             return leave(() => reject(error));
@@ -210,8 +252,7 @@ export class Subscriber implements AsyncDisposable {
           else frames.wait(waiter);
         },
       };
-      if (signal.aborted) return onAbort();
-      signal.addEventListener("abort", onAbort, { once: true });
+      hooks.onStart({ end: (error) => leave(() => reject(error)) });
       waiter.wake();
     });
   }
@@ -229,10 +270,11 @@ export class Subscriber implements AsyncDisposable {
     format: FormatFactory,
     options: MuxReadOptions & TrackSelection = {},
   ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-    await this.stream.waitSettled(this.signal);
+    if (!this.stream.settled) await this.stream.waitSettled(this.signal);
+    if (this.#error !== undefined) throw this.#error;
     const selection = {
-      video: (options.video ?? true) && (this.#selection.video ?? true),
-      audio: (options.audio ?? true) && (this.#selection.audio ?? true),
+      video: (options.video ?? true) && this.#selection.video,
+      audio: (options.audio ?? true) && this.#selection.audio,
     };
     const flushMs = roundFlush(this.#flushMs ?? this.stream.flushMs ?? options.flushMs ?? 0);
     const bytes = new MuxBytes(this.stream.mux(format, selection).read({ ...options, flushMs }));
@@ -246,7 +288,11 @@ export class Subscriber implements AsyncDisposable {
   close(end: End = { code: "ended", detail: "left" }): void {
     const ended = this.#end !== undefined;
     this.#end ??= end;
-    this.#controller.abort(new EndedError(`subscription to ${this.stream.path}`, this.#end));
+    if (this.#error === undefined) {
+      this.#error = new EndedError(`subscription to ${this.stream.path}`, this.#end);
+      this.#controller?.abort(this.#error);
+      for (const reading of [...this.#readers.values()]) reading.end(this.#error);
+    }
     if (!ended) this.#finish(end);
   }
 
@@ -266,7 +312,7 @@ export class Subscriber implements AsyncDisposable {
   #finish(end: End): void {
     this.stream.removeSubscriber(this);
     this.#onEnd(this, end);
-    this.#resolveClosed(end);
+    this.#closed?.resolve(end);
   }
 
   #count(frames: number, bytes: number): void {
@@ -274,10 +320,16 @@ export class Subscriber implements AsyncDisposable {
     this.#bytes += bytes;
   }
 
-  #hooks<T>(reader: Reader, onItem?: (item: T) => void, onEnd?: () => void): ReaderOptions<T> {
-    this.#readers.add(reader);
+  #hooks<T>(
+    reader: Reader,
+    onItem?: (item: T) => void,
+    onEnd?: () => void,
+  ): Required<Pick<ReaderOptions<T>, "onStart" | "onEnd">> & ReaderOptions<T> {
     return {
-      signal: this.signal,
+      onStart: (reading) => {
+        this.#readers.set(reader, reading);
+        if (this.#error !== undefined) reading.end(this.#error);
+      },
       ...(onItem && { onItem }),
       onEnd: () => {
         if (!this.#readers.delete(reader)) return;

@@ -12,7 +12,7 @@ export class WriteWatch {
   #stopped = false;
 
   /** Calls `onStall` once if a write takes longer than `timeoutMs` by the clock `nowMs`. */
-  constructor(timeoutMs: number, onStall: () => void, nowMs = () => performance.now()) {
+  constructor(timeoutMs: number, onStall: () => void, nowMs = now) {
     this.#timeoutMs = timeoutMs;
     this.#onStall = onStall;
     this.#nowMs = nowMs;
@@ -43,4 +43,8 @@ export class WriteWatch {
     if (leftMs > 0) this.#timer = setTimeout(this.#check, leftMs);
     else this.#onStall();
   }
+}
+
+function now(): number {
+  return performance.now();
 }

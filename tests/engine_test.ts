@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { Engine } from "../src/engine.ts";
 import { EndedError, RefusedError, StreamNotFoundError, StreamTakenError } from "../src/errors.ts";
+import { SubscriberOwner } from "../src/subscriber.ts";
 import { pushFrames, pushHeaders, Rig } from "./support/engines.ts";
 import { turns, watch } from "./support/reading.ts";
 
@@ -126,6 +127,46 @@ Deno.test("Engine.subscribe() stops waiting when its signal is aborted, and othe
   const publisher = await rig.engine.publish("live/a", peer);
   await turns();
   assertEquals([staying().state, publisher.stream.subscribers.size], ["fulfilled", 1]);
+});
+
+for (const gone of ["owner", "signal"] as const) {
+  Deno.test(`Engine.subscribe() ends waits and subscribers with their ${gone} when they have both`, async () => {
+    await using rig = new Rig();
+    const controllers = { owner: new AbortController(), signal: new AbortController() };
+    const owner = new SubscriberOwner(controllers.owner.signal);
+    const options = { ...peer, owner, signal: controllers.signal.signal };
+    const publisher = await rig.engine.publish("live/a", peer);
+    const subscribers = [
+      await rig.engine.subscribe("live/a", options),
+      await rig.engine.subscribe("live/a", options),
+    ];
+    const staying = await rig.engine.subscribe("live/a", peer);
+    const wait = watch(rig.engine.subscribe("live/b", options));
+    await turns();
+    controllers[gone].abort(new Error("gone"));
+    await turns();
+    assertEquals(reasonOf(wait().error), "Error");
+    assertEquals(subscribers.map(({ end }) => end?.detail), ["left", "left"]);
+    assertEquals([staying.end, publisher.stream.subscribers.size], [undefined, 1]);
+    await assertRejects(() => rig.engine.subscribe("live/a", options), Error, "gone");
+  });
+}
+
+Deno.test("Subscribers that have ended follow neither their owner nor their signal", async () => {
+  await using rig = new Rig();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const owner = new SubscriberOwner(signal);
+  const publisher = await rig.engine.publish("live/a", peer);
+  const subscribers = [
+    await rig.engine.subscribe("live/a", { ...peer, owner }),
+    await rig.engine.subscribe("live/a", { ...peer, signal }),
+  ];
+  publisher.close();
+  await turns();
+  controller.abort();
+  // That would fail what has come and is not read yet.
+  assertEquals(subscribers.map(({ signal }) => signal.aborted), [false, false]);
 });
 
 Deno.test("Engine.subscribe() leaves no subscriber when it is aborted as its stream comes", async () => {

@@ -165,13 +165,15 @@ Deno.test("Plugins.unload() ends all that the plugin obtained, and those that re
   await host.plugins.load("User", user);
   assert(provider);
   const publisher = await provider.publish("live/a", { type: "Test" });
-  const subscriber = await provider.subscribe("live/a", { type: "Test" });
-  assertEquals(seen.splice(0), ["guard", "live/a"]);
+  const staying = await host.engine.publish("live/c", { type: "Test" });
+  const subscriber = await provider.subscribe("live/c", { type: "Test" });
+  assertEquals(seen.splice(0), ["guard", "live/a", "guard", "live/c"]);
   await host.plugins.unload("Provider");
   assertEquals(seen.splice(0), ["user stops"]);
   assertEquals((await publisher.closed).code, "shutdown");
   await subscriber.closed;
-  assertEquals(host.engine.streams.size, 0);
+  assertEquals([...host.engine.streams.keys()], ["live/c"]);
+  staying.close();
   assertEquals(host.engine.subscribers.size, 0);
   assertEquals(provider.signal.aborted, true);
   assertEquals(host.plugins.list(), []);

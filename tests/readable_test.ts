@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { Cursor, type Source } from "../src/cursor.ts";
 import type { MediaFrame } from "../src/frame.ts";
 import { Interleaver } from "../src/interleave.ts";
-import { pump, readableFrom, type ReaderOptions } from "../src/readable.ts";
+import { type Ending, pump, readableFrom, type ReaderOptions } from "../src/readable.ts";
 import { audioFeed, type Feed, short, videoFeed } from "./support/frames.ts";
 import { take, turns, watch } from "./support/reading.ts";
 
@@ -171,6 +171,27 @@ Deno.test("readableFrom() fails with the signal's reason when it is aborted", as
   assertEquals(feed.ring.waiting.size, 0);
   const late = open(feed, { signal: controller.signal });
   assertStrictEquals(await assertRejects(() => late.getReader().read()), reason);
+});
+
+Deno.test("readableFrom() leaves nothing at a signal when it ends without it, or before it begins", async () => {
+  const listeners = new Set<unknown>();
+  const signal = Object.assign(new AbortController().signal, {
+    addEventListener: (_: string, listener: unknown) => listeners.add(listener),
+    removeEventListener: (_: string, listener: unknown) => listeners.delete(listener),
+  });
+  const feed = videoFeed();
+  const reader = open(feed, { signal }).getReader();
+  assertEquals(listeners.size, 1);
+  feed.ring.close();
+  assertEquals((await reader.read()).done, true);
+  assertEquals(listeners.size, 0);
+  const onStart = (ending: Ending) => ending.end(new Error("ended before"));
+  await assertRejects(
+    () => open(videoFeed(), { signal, onStart }).getReader().read(),
+    Error,
+    "before",
+  );
+  assertEquals(listeners.size, 0);
 });
 
 Deno.test("readableFrom() fails without a reader, and nobody hears of it, when it is aborted", async () => {

@@ -229,6 +229,51 @@ Deno.test("Subscriber.close() fails all that it reads and waits for, once", asyn
   await assertRejects(() => subscriber.mux(flvFormat), EndedError);
 });
 
+Deno.test("Subscriber.signal and closed tell of an end that was before anybody asked", async () => {
+  await using rig = new Rig();
+  const publisher = await publish(rig);
+  const [left, kicked] = [await subscribe(rig), await subscribe(rig)];
+  kicked.close({ code: "kicked", detail: "kicked by a test" });
+  assertEquals(kicked.signal.aborted, true);
+  assertEquals(kicked.signal.reason.end.code, "kicked");
+  assertEquals((await kicked.closed).code, "kicked");
+  publisher.close();
+  await turns();
+  // What has come can still be read.
+  assertEquals(left.signal.aborted, false);
+  assertEquals((await left.closed).code, "ended");
+});
+
+Deno.test("Subscriber reads nothing more, and fails, after it is closed while its stream goes on", async () => {
+  await using rig = new Rig();
+  const publisher = await publish(rig);
+  pushFrames(publisher, "V0 v40");
+  const subscriber = await subscribe(rig);
+  subscriber.close();
+  const got: MediaFrame[] = [];
+  await assertRejects(() => subscriber.play({ onVideo: (frame) => got.push(frame) }), EndedError);
+  await assertRejects(() => subscriber.play().getReader().read(), EndedError);
+  await assertRejects(() => subscriber.mux(flvFormat), EndedError);
+  assertEquals(got, []);
+  assertEquals(publisher.stream.videoTracks[0]?.ring.waiting.size, 0);
+});
+
+Deno.test("Subscriber.close() also fails what is left of a stream that has ended", async () => {
+  await using rig = new Rig();
+  const publisher = await publish(rig);
+  const subscriber = await subscribe(rig);
+  const { signal } = subscriber;
+  const reader = subscriber.play().getReader();
+  pushFrames(publisher, "V0 v40 v80");
+  assertEquals(short((await reader.read()).value as MediaFrame), "V0");
+  publisher.close();
+  await turns();
+  assertEquals(signal.aborted, false);
+  subscriber.close();
+  assertEquals(signal.aborted, true);
+  await assertRejects(() => reader.read(), EndedError);
+});
+
 Deno.test("Subscriber.mux() fails when the stream ends before its tracks are known", async () => {
   await using rig = new Rig();
   const publisher = await rig.engine.publish("live/a", { type: "Test" });

@@ -38,7 +38,7 @@ export function send(response: Response, exchange: Exchange): void {
     return;
   }
   const { socket } = incoming;
-  if (body !== null && scope.isLive(body) && incoming.method === "GET") {
+  if (body !== null && scope.takeLive(body) && incoming.method === "GET") {
     const coded = incoming.httpVersion !== "1.0";
     flushHead(response, outgoing, coded);
     // Nothing that the client says matters any more, but that it leaves.
@@ -83,14 +83,17 @@ export function sendError(
   outgoing.end(body);
 }
 
+/** Fields that are this file's to set, in lower case as {@linkcode Headers} gives them. */
+const FRAMING = new Set(["connection", "transfer-encoding"]);
+
 /** Sends the head of an answer whose body is as long as the connection. */
 function flushHead({ status, headers }: Response, outgoing: ServerResponse, coded: boolean): void {
-  outgoing.setHeaders(headers);
-  outgoing.setHeader("Connection", "close");
+  const fields = ["Connection", "close"];
   // Chunks tell the end of the body from the loss of the connection (RFC 9112 8).
-  if (coded) outgoing.setHeader("Transfer-Encoding", "chunked");
-  else outgoing.removeHeader("Transfer-Encoding");
-  outgoing.writeHead(status);
+  if (coded) fields.push("Transfer-Encoding", "chunked");
+  for (const [name, value] of headers) if (!FRAMING.has(name)) fields.push(name, value);
+  // As a list they are written and forgotten, where others are kept for as long as the body lasts.
+  outgoing.writeHead(status, fields);
   outgoing.flushHeaders();
 }
 
@@ -124,8 +127,8 @@ class LiveAnswer implements Sink<Bytes> {
   /** Begins to send `body`. */
   start(body: ReadableStream<Bytes>): void {
     const socket = this.#socket;
-    socket.once("end", () => socket.destroy());
-    socket.once("close", () => {
+    socket.on("end", destroy);
+    socket.on("close", () => {
       this.#writer.stop();
       this.#pump?.cancel();
     });
@@ -152,6 +155,10 @@ class LiveAnswer implements Sink<Bytes> {
     logCut(error, this.#log);
     cut(this.#socket);
   }
+}
+
+function destroy(this: Socket): void {
+  this.destroy();
 }
 
 async function sendOrdinary(

@@ -122,7 +122,7 @@ export async function listen(
     const scope = new RequestScope(incoming.socket, {
       formats: incoming.httpVersion === "1.0" ? undefined : formats,
     });
-    outgoing.once("close", begin(scope));
+    outgoing.on("close", begin(scope));
     const url = options.short && shortUrlOf(incoming);
     const short = url === undefined ? undefined : options.short?.(url, scope);
     if (short !== undefined) {
@@ -164,10 +164,14 @@ export async function listen(
   // The parser would leave out what is too much, and not say so.
   server.maxHeadersCount = 0;
   // Before there is a request on it, a connection is nobody's.
+  const onError = () => {};
+  const onClose = function (this: Socket) {
+    sockets.delete(this);
+  };
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-    socket.on("error", () => {});
+    socket.on("close", onClose);
+    socket.on("error", onError);
   });
   server.on("request", (incoming, outgoing) => {
     const answer = () => {

@@ -140,9 +140,11 @@ export class RequestScope implements HttpEnvBindings {
     return this.#isCoded;
   }
 
-  /** Whether `body` is to go straight to the socket. */
-  isLive(body: Body): boolean {
-    return body === this.#live;
+  /** Whether `body` is to go straight to the socket; asked once, as it is kept no longer. */
+  takeLive(body: Body): boolean {
+    const isLive = body === this.#live;
+    this.#live = undefined;
+    return isLive;
   }
 
   /** What the WebSocket is for that `response` stands for; undefined if it is any other answer. */

@@ -4,7 +4,7 @@ import type { End } from "../../src/errors.ts";
 import type { FormatFactory } from "../../src/mux.ts";
 import type { PluginContext } from "../../src/plugin.ts";
 import { type Pump, pump } from "../../src/readable.ts";
-import type { MediaKind } from "../../src/stream.ts";
+import type { MediaKind, TrackSelection } from "../../src/stream.ts";
 import type { Subscriber } from "../../src/subscriber.ts";
 import type { Connection } from "../connection.ts";
 import type { CodecFilter } from "./capabilities.ts";
@@ -118,17 +118,30 @@ export class Playback {
 
   /** Sends what is wanted until it ends, is ended or something else is wanted. */
   async #send(subscriber: Subscriber): Promise<void> {
-    const { options: { Flush, MaxLag }, format } = this.#init;
     this.#reselect = false;
     const { video, audio } = this.#wanted;
     while (!video && !audio && !this.#reselect && subscriber.end === undefined) {
       await this.#change.promise;
     }
     if (this.#reselect || subscriber.end !== undefined) return;
+    try {
+      await this.#begin(subscriber, { video, audio });
+      await this.#sending?.over.promise;
+    } finally {
+      this.#sending = undefined;
+      this.#held = undefined;
+    }
+  }
+
+  /**
+   * Begins to send what is selected, unless that is not wanted any more. The stream is passed by and
+   * must not be kept: its memory is a viewer's for hours.
+   */
+  async #begin(subscriber: Subscriber, selection: TrackSelection): Promise<void> {
+    const { options: { Flush, MaxLag }, format } = this.#init;
     const bytes = await subscriber.mux(format, {
+      ...selection,
       flushMs: Flush,
-      video,
-      audio,
       ...(MaxLag > 0 && { maxLagMs: MaxLag * 1000 }),
     });
     while (this.#paused && this.#isWanted()) await this.#change.promise;
@@ -147,10 +160,6 @@ export class Playback {
     };
     this.#sending = { pump: pump(bytes, sink), over };
     this.#attend();
-    await over.promise.finally(() => {
-      this.#sending = undefined;
-      this.#held = undefined;
-    });
   }
 
   /** Whether what goes out is still what the player wants. */

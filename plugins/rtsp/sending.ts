@@ -74,6 +74,12 @@ export class Sending {
    * @throws {Error} If the peer can't be sent what the stream has become, or its subscriber is ended.
    */
   async run(): Promise<void> {
+    await this.#begin();
+    await this.#over?.promise;
+  }
+
+  /** Begins to send. The stream is passed by and not kept. */
+  async #begin(): Promise<void> {
     const { subscriber, links, formats, flushMs, maxLagMs } = this.#init;
     const [video, audio] = TRACK_KINDS.map((_, track) => links.channels(track));
     const bytes = await subscriber.mux(formats({ video, audio }), {
@@ -90,7 +96,6 @@ export class Sending {
       close: this.#over.resolve,
       abort: this.#over.reject,
     });
-    await this.#over.promise;
   }
 
   /** Stops sending, or goes on where it stopped, or from the newest keyframe if that is gone. */
