@@ -146,7 +146,7 @@ export async function listen(
       : refusal(fault.status, fault.error, fault.headers);
     if (socket.destroyed) return;
     const writeTimeoutMs = options.writeTimeoutMs();
-    const handlers = scope.webSocketOf(response);
+    const handlers = scope.takeWebSocket(response);
     if (handlers === undefined) {
       const outgoing = lastAnswerTo(incoming);
       return send(response, { incoming, outgoing, scope, log, buffers, writeTimeoutMs });

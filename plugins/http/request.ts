@@ -147,9 +147,14 @@ export class RequestScope implements HttpEnvBindings {
     return isLive;
   }
 
-  /** What the WebSocket is for that `response` stands for; undefined if it is any other answer. */
-  webSocketOf(response: Response): WebSocketHandlers | undefined {
-    return response.body === this.#webSocket?.body ? this.#webSocket?.handlers : undefined;
+  /**
+   * What the WebSocket is for that `response` stands for; undefined if it is any other answer. Asked
+   * once, as it is kept no longer.
+   */
+  takeWebSocket(response: Response): WebSocketHandlers | undefined {
+    const webSocket = this.#webSocket;
+    this.#webSocket = undefined;
+    return response.body === webSocket?.body ? webSocket?.handlers : undefined;
   }
 
   /** Says that the request is over. Idempotent. */

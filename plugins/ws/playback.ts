@@ -20,12 +20,16 @@ const MAX_MESSAGE_BYTES = 4096;
 const REFUSED = 4000;
 
 /** The handlers of a WebSocket that plays `view` from when it is open. */
-export function playback(init: PlaybackInit): WebSocketHandlers {
-  const { subscriber, body } = init.view;
+export function playback({ view, log }: PlaybackInit): WebSocketHandlers {
+  const { subscriber } = view;
+  // It is passed by once it is on its way, and not kept for as long as the viewer stays.
+  let body: View["body"] | undefined = view.body;
   return {
     maxMessageBytes: MAX_MESSAGE_BYTES,
     open(socket) {
-      const playing: Pump = pump(body, new SocketSink(socket, init, () => playing.resume()));
+      if (body === undefined) return;
+      const playing: Pump = pump(body, new SocketSink(socket, log, () => playing.resume()));
+      body = undefined;
     },
     // What is left of the handshake or the socket is no more of the subscriber's.
     close: () => subscriber.close(),
@@ -64,7 +68,7 @@ class SocketSink implements Sink<Uint8Array> {
   readonly #log: Logger;
   readonly #onReady: () => void;
 
-  constructor(socket: WebSocketConnection, { log }: PlaybackInit, onReady: () => void) {
+  constructor(socket: WebSocketConnection, log: Logger, onReady: () => void) {
     this.#socket = socket;
     this.#log = log;
     this.#onReady = onReady;
