@@ -60,8 +60,8 @@ export interface PluginContext<O = unknown> {
   readonly logHistory: Pick<LogHistory, "after">;
   /** `Engine.publish`, ended with the plugin. */
   publish(target: string, options: PublishOptions): Promise<Publisher>;
-  /** `Engine.subscribe`, ended with the plugin. */
-  subscribe(target: string, options: SubscribeOptions): Promise<Subscriber>;
+  /** `Engine.subscribe`, ended with the plugin, which is the owner. */
+  subscribe(target: string, options: Omit<SubscribeOptions, "owner">): Promise<Subscriber>;
   /** `Engine.addEventListener`, ended with the plugin. */
   on<K extends keyof EngineEvents & string>(
     type: K,
@@ -363,7 +363,7 @@ export class Plugins implements AsyncDisposable {
       logHistory: this.#logHistory,
       publish: (target: string, options: PublishOptions) =>
         engine.publish(target, { ...options, signal: within(options.signal) }),
-      subscribe: (target: string, options: SubscribeOptions) =>
+      subscribe: (target: string, options: Omit<SubscribeOptions, "owner">) =>
         engine.subscribe(target, { ...options, owner }),
       on<K extends keyof EngineEvents & string>(
         type: K,
