@@ -214,10 +214,11 @@ type IsolateReport = { readonly type: "ready" } | {
 };
 
 /**
- * Largest semi-space of an isolate's young generation, in MB: what lives for less than a flush fits,
- * and what viewers cost in memory is not hidden behind garbage.
+ * Largest young generation of an isolate, in MB: three semi-spaces, each as large as the flag of the
+ * `start` task makes them. What lives for as long as a flush fits, and what viewers cost in memory is
+ * not hidden behind garbage.
  */
-const YOUNG_GENERATION_MB = 2;
+const YOUNG_GENERATION_MB = 12;
 
 function spawnIsolate(task: IsolateTask): IsolateHandle {
   const worker = new Worker(new URL(import.meta.url), {

@@ -61,9 +61,9 @@ function fanoutTable(results: readonly FanoutResult[]): string {
     "server",
     "viewers",
     "CPU",
-    "µs/viewer-s",
+    "µs/viewer-s, rounds from to",
     "viewers/core",
-    "RSS MB",
+    "RSS MB, rounds from to",
     "Mbit/s",
     "tags/s",
     "< 95 %",
@@ -75,37 +75,61 @@ function fanoutTable(results: readonly FanoutResult[]): string {
   return table(
     header,
     results.map((result) => {
-      const { median: round, joins } = result;
+      const { median: round, firstKey } = result;
       return [
         result.label,
         String(result.viewers),
         round.cpu.toFixed(3),
-        round.usPerViewer.toFixed(0),
+        spread(result, "usPerViewer"),
         round.usPerViewer > 0 ? (1e6 / round.usPerViewer).toFixed(0) : "",
-        round.rssMB.toFixed(0),
+        spread(result, "rssMB"),
         round.egressMbps.toFixed(0),
         round.tagsPerViewer.toFixed(1),
-        String(round.behind + result.failed),
+        String(result.short),
         pair(round.latencyP50, round.latencyP99),
-        joins?.p50 === undefined ? "" : pair(joins.p50, joins.p99 ?? 0),
+        firstKey === undefined ? "" : pair(firstKey.p50, firstKey.p99),
         round.loadCpu.toFixed(2),
         notes(result),
       ];
     }),
-  );
+  ) + growths(results);
 }
 
-function notes(result: FanoutResult): string {
-  const { rounds, joins, failed, fellBehind } = result;
-  const sum = (key: keyof Round) => rounds.reduce((total, round) => total + round[key], 0);
+/** A figure's median, and its lowest and highest. */
+function spread({ median, rounds }: FanoutResult, key: keyof Round): string {
+  const values = rounds.map(({ round }) => round[key]);
+  const [from, to] = [Math.min(...values), Math.max(...values)];
+  return `${median[key].toFixed(0)} (${from.toFixed(0)}–${to.toFixed(0)})`;
+}
+
+/** How the costs of a viewer differ with their number, for each server. */
+function growths(results: readonly FanoutResult[]): string {
+  const byLabel = Map.groupBy(results, ({ label }) => label);
+  return [...byLabel].map(([label, steps]) => {
+    const costs = steps.map(({ median }) => median.usPerViewer);
+    const [from, to] = [Math.min(...costs), Math.max(...costs)];
+    if (steps.length < 2 || to === 0) return "";
+    const [first, last] = [steps.at(0)?.viewers, steps.at(-1)?.viewers];
+    const percent = (to - from) / (to + from) * 100;
+    return `\n\n${label}, ${first} to ${last} viewers: ${from.toFixed(0)} to ${to.toFixed(0)} ` +
+      `µs/viewer-s, ±${percent.toFixed(1)} %`;
+  }).join("");
+}
+
+function notes({ rounds }: FanoutResult): string {
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const failed = sum(rounds.map(({ failed }) => failed));
+  const joinsFailed = sum(rounds.map(({ joins }) => joins?.failed ?? 0));
+  const behind = rounds.filter(({ fellBehind }) => fellBehind).length;
   const notes: string[] = [];
-  if (fellBehind) notes.push("fell behind");
+  if (behind > 0) notes.push(`fell behind in ${behind} of ${rounds.length} rounds`);
   if (failed > 0) notes.push(`${failed} never began`);
-  if (joins !== undefined && joins.failed > 0) notes.push(`${joins.failed} joins failed`);
+  if (joinsFailed > 0) notes.push(`${joinsFailed} joins failed`);
   for (const key of FAULTS) {
-    if (sum(key) > 0) notes.push(`${sum(key)} ${key}`);
+    const faults = sum(rounds.map(({ round }) => round[key]));
+    if (faults > 0) notes.push(`${faults} ${key}`);
   }
-  if (rounds.some(({ loadCpu }) => loadCpu > LOAD_BOUND)) notes.push("load-bound");
+  if (rounds.some(({ round }) => round.loadCpu > LOAD_BOUND)) notes.push("load-bound");
   return notes.join(", ");
 }
 

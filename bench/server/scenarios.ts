@@ -29,18 +29,30 @@ interface ResultBase {
   readonly protocol: Protocol;
 }
 
-/** `viewers` viewers of one stream. */
+/** `viewers` viewers of one stream; figures are medians of all rounds. */
 export interface FanoutResult extends ResultBase {
   readonly scenario: "fanout";
   readonly viewers: number;
+  /** As many as were asked for, fewer if the server fell behind with fewer viewers before. */
+  readonly rounds: readonly FanoutRound[];
+  readonly median: Round;
+  /** Viewers that did not get the full rate. */
+  readonly short: number;
+  /** Times to the first keyframe with all viewers present, in ms. */
+  readonly firstKey: { readonly p50: number; readonly p99: number } | undefined;
+}
+
+/** A server of its own. */
+export interface FanoutRound {
+  readonly round: Round;
   /** Viewers that could not begin to watch. */
   readonly failed: number;
-  readonly rounds: readonly Round[];
-  readonly median: Round;
-  /** Times to the first keyframe with all viewers present. */
-  readonly joins: (Distribution & { readonly failed: number }) | undefined;
-  /** Whether more than 1 % of the viewers did not get the full rate. */
+  /** Viewers that did not get the full rate, with these. */
+  readonly short: number;
+  /** Whether they are more than 1 %. */
   readonly fellBehind: boolean;
+  /** Who came with all viewers present; undefined if the server had fallen behind. */
+  readonly joins: (Distribution & { readonly failed: number }) | undefined;
 }
 
 /** The same viewers before and after others have stopped to read. */
@@ -174,51 +186,67 @@ const SCENARIO: Readonly<Record<ByProtocol, (test: Test) => AsyncGenerator<Resul
   streams,
 };
 
-/** More and more viewers of one stream, until the server falls behind. */
+/**
+ * More and more viewers of one stream, until the server falls behind. How fast a machine is changes
+ * within minutes, and what a compiler makes of a program is not the same each time, so a round goes
+ * through all numbers of viewers, each with a new server.
+ */
 async function* fanout(test: Test): AsyncGenerator<FanoutResult> {
   const { options, log } = test.bench;
-  for (const count of options.viewers ?? [100, 500, 1000, 2000, 4000]) {
-    const result = await fanoutStep(test, count);
-    yield result;
-    if (!result.fellBehind || options.keepGoing) continue;
-    log(`  fell behind at ${count} viewers`);
-    return;
+  const steps = (options.viewers ?? [100, 500, 1000, 2000, 4000])
+    .map((viewers) => ({ viewers, rounds: [] as FanoutRound[] }));
+  for (let index = 0; index < options.rounds; index++) {
+    for (const { viewers, rounds } of steps) {
+      const result = await fanoutRound(test, viewers);
+      rounds.push(result);
+      const { round, joins, fellBehind } = result;
+      log(`  round ${index + 1}, ${viewers} viewers: ${describe(round)}`);
+      if (joins) {
+        log(`  joins: ${joins.count}, ${joins.failed} failed, ${joins.p50}/${joins.p99} ms`);
+      }
+      if (!fellBehind || options.keepGoing) continue;
+      log(`  fell behind at ${viewers} viewers`);
+      break;
+    }
+  }
+  for (const { viewers, rounds } of steps) {
+    if (rounds.length === 0) return;
+    const joins = rounds.flatMap(({ joins }) => joins ?? []);
+    yield {
+      ...test.base,
+      scenario: "fanout",
+      viewers,
+      rounds,
+      median: medianOf(rounds.map(({ round }) => round)),
+      short: median(rounds.map(({ short }) => short)),
+      firstKey: joins.length === 0 ? undefined : {
+        p50: median(joins.map(({ p50 = NaN }) => p50)),
+        p99: median(joins.map(({ p99 = NaN }) => p99)),
+      },
+    };
   }
 }
 
-async function fanoutStep({ bench, variant, protocol, base }: Test, count: number) {
+async function fanoutRound(
+  { bench, variant, protocol }: Test,
+  count: number,
+): Promise<FanoutRound> {
   const { options, log } = bench;
   await using stand = await Stand.start(bench, variant, 1);
   await using viewers = stand.viewers(protocol);
   const { failed } = await viewers.open(count);
   await delay(options.warmupSeconds * 1000);
-  const rounds: Round[] = [];
-  for (let index = 0; index < options.rounds; index++) {
-    const round = await stand.round(viewers, options.seconds);
-    rounds.push(round);
-    log(`  ${count} viewers, round ${index + 1}: ${describe(round)}`);
-  }
-  const middle = medianOf(rounds);
-  const short = failed + middle.behind + (count - failed - middle.viewers);
+  const round = await stand.round(viewers, options.seconds);
+  const short = count - round.viewers + round.behind;
   const fellBehind = short > count * BEHIND_SHARE;
-  let joins: FanoutResult["joins"];
+  let joins: FanoutRound["joins"];
   if (options.joins > 0 && !fellBehind) {
     const { firstKey, failed } = await viewers.join(options.joins, JOINS_PER_SECOND);
     joins = { count: 0, ...firstKey, failed };
-    log(`  joins: ${joins.count}, ${failed} failed, ${joins.p50}/${joins.p99} ms`);
   }
   await stand.logComplaints();
   for (const line of await viewers.lastLines(3)) if (line !== "") log(`  ${line}`);
-  return {
-    ...base,
-    scenario: "fanout",
-    viewers: count,
-    failed,
-    rounds,
-    median: middle,
-    joins,
-    fellBehind,
-  } as const;
+  return { round, failed, short, fellBehind, joins };
 }
 
 /**
