@@ -1,17 +1,16 @@
-/** Where flushes fall between pictures: right behind one, so that it does not wait for the next flush. */
+/** Where flushes fall between pictures: with one, so that it does not wait for the next flush. */
 
+import type { Lead } from "./flush_timer.ts";
 import type { MediaFrame } from "./frame.ts";
 import type { Ring } from "./ring.ts";
 import { Place, type Waiter } from "./wake_list.ts";
 
-/** How long behind a picture a flush is to fall, as a share of the time between pictures: for jitter. */
-const BEHIND_SHARE = 1 / 6;
-/** Share of what is to be corrected that is corrected at once: a correction shows two flushes later. */
-const GAIN = 1 / 4;
 /** By how much an interval may become shorter, as a share of it. */
 const MAX_SHORTER = 1 / 25;
 /** By how much it may become longer: frames are to wait for hardly longer than it says. */
 const MAX_LONGER = 1 / 100;
+/** How long a flush waits for a picture that is late, as a share of the time between pictures. */
+const MAX_LATE = 1 / 4;
 /** Pictures whose times are averaged: RTMP has whole ms, so that 30 a second are 33, 33 and 34 ms apart. */
 const AVERAGED = 30;
 
@@ -19,14 +18,12 @@ const AVERAGED = 30;
 export interface FlushPhaseInit {
   /** Time from flush to flush, in ms. */
   readonly intervalMs: number;
-  /** Milliseconds of a clock that never goes back. */
-  readonly nowMs: () => number;
-  /** Called with the ms by which the interval after the next flush should be longer. */
-  readonly onShift: (shiftMs: number) => void;
+  /** Called with each picture that a flush could go out with. */
+  readonly onPicture: (lead: Lead) => void;
 }
 
 /**
- * Tells how far flushes are from falling right behind a picture.
+ * Tells which pictures flushes could go out with.
  *
  * Where an interval is a whole number of pictures, as 100 ms is at 30 a second, the two would keep
  * to each other as they happened to begin: every picture could wait by up to one picture's time
@@ -36,37 +33,34 @@ export class FlushPhase implements Waiter {
   readonly #pictures: Ring<MediaFrame>;
   readonly #place: Place;
   readonly #intervalMs: number;
-  readonly #nowMs: () => number;
-  readonly #onShift: (shiftMs: number) => void;
-  #flushedMs = 0;
+  readonly #onPicture: (lead: Lead) => void;
 
   /** That of flushes of `pictures` and what comes with them. */
-  constructor(pictures: Ring<MediaFrame>, init: FlushPhaseInit) {
+  constructor(pictures: Ring<MediaFrame>, { intervalMs, onPicture }: FlushPhaseInit) {
     this.#pictures = pictures;
     this.#place = new Place(pictures.waiting);
-    this.#intervalMs = init.intervalMs;
-    this.#nowMs = init.nowMs;
-    this.#onShift = init.onShift;
+    this.#intervalMs = intervalMs;
+    this.#onPicture = onPicture;
   }
 
   /** Told that all that has come is flushed. */
-  flushed(nowMs: number): void {
-    this.#flushedMs = nowMs;
+  flushed(): void {
     this.#place.wait(this);
   }
 
-  /** Told that the next picture has come. */
+  /** Told that a picture has come, or that none will. */
   wake(): void {
+    if (this.#pictures.closed) return;
     const intervalMs = this.#intervalMs;
     const frameMs = this.#frameMs();
     const wholeMs = Math.floor(intervalMs * (1 + MAX_LONGER) / frameMs) * frameMs;
     if (!(frameMs > 0) || wholeMs < intervalMs * (1 - MAX_SHORTER)) return;
-    const behindMs = frameMs - (this.#nowMs() - this.#flushedMs);
-    const tooLateMs = behindMs - frameMs * BEHIND_SHARE;
-    const shiftMs = wholeMs - intervalMs - tooLateMs * GAIN;
-    this.#onShift(
-      Math.min(Math.max(shiftMs, -intervalMs * MAX_SHORTER), intervalMs * MAX_LONGER),
-    );
+    this.#place.wait(this);
+    this.#onPicture({
+      longerMs: wholeMs - intervalMs,
+      earlyMs: frameMs / 2,
+      lateMs: frameMs * MAX_LATE,
+    });
   }
 
   /** Waits for no picture any more. Idempotent. */

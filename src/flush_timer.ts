@@ -4,24 +4,39 @@
 export interface Gatherer {
   /**
    * Called once after {@linkcode FlushTimer.wait}, with the time in ms from which on the next
-   * interval counts: that at which it was due, but for a shift.
+   * interval counts.
    */
   flush(dueMs: number): void;
+}
+
+/** When flushes go out with pictures instead of by the clock; all in ms. */
+export interface Lead {
+  /** How much longer than the interval it is from one such picture to the next. */
+  readonly longerMs: number;
+  /** How long before a flush is due a picture may come to have it go out. */
+  readonly earlyMs: number;
+  /** How long after that a flush waits for its picture. */
+  readonly lateMs: number;
 }
 
 /**
  * One timer for all who gather for as long as each other. The first one that waits says when it is
  * due, and the others go out with it, none of them later than they asked for: so their next turns
  * fall together, and hundreds of streams wake the process no more often than one.
+ *
+ * One of them may lead: all go out with those of its pictures that come about when they are due.
  */
 export class FlushTimer {
   readonly #nowMs: () => number;
   readonly #waiting = new Set<Gatherer>();
+  readonly #onDue = () => this.#fire(this.#dueMs + this.#lateMs);
   #dueMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Who alone may shift the intervals, as long as it does so in each. */
+  /** Whose pictures count, as long as one comes for each flush. */
   #leader: Gatherer | undefined;
-  #shiftMs: number | undefined;
+  /** Whether a picture of the leader has come since the last flush. */
+  #isLed = false;
+  #lateMs = 0;
 
   /** A timer by a clock that never goes back. */
   constructor(nowMs: () => number) {
@@ -34,7 +49,7 @@ export class FlushTimer {
     if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
     clearTimeout(this.#timer);
     this.#dueMs = dueMs;
-    this.#timer = setTimeout(() => this.#fire(), dueMs - this.#nowMs());
+    this.#timer = setTimeout(this.#onDue, dueMs + this.#lateMs - this.#nowMs());
   }
 
   /** Lets `gatherer` wait no more. Idempotent. */
@@ -44,25 +59,32 @@ export class FlushTimer {
     this.#timer = undefined;
   }
 
-  /** Whether `gatherer` may shift the intervals: one after the other may, if there are many. */
-  mayShift(gatherer: Gatherer): boolean {
+  /** Whether `gatherer` may lead: one after the other may, if there are many. */
+  mayLead(gatherer: Gatherer): boolean {
     return this.#leader === undefined || this.#leader === gatherer;
   }
 
-  /** Makes the interval after the next flush longer by `ms`, for all. */
-  shift(gatherer: Gatherer, ms: number): void {
-    if (!this.mayShift(gatherer)) return;
+  /** Told that a picture of `gatherer` has come: flushes all if that is about due; false if it may not. */
+  lead(gatherer: Gatherer, { longerMs, earlyMs, lateMs }: Lead): boolean {
+    if (!this.mayLead(gatherer)) return false;
     this.#leader = gatherer;
-    this.#shiftMs = ms;
+    this.#isLed = true;
+    this.#lateMs = lateMs;
+    const nowMs = this.#nowMs();
+    if (this.#timer !== undefined && nowMs >= this.#dueMs - earlyMs) this.#fire(nowMs + longerMs);
+    return true;
   }
 
-  #fire(): void {
-    if (this.#shiftMs === undefined) this.#leader = undefined;
-    const dueMs = this.#dueMs + (this.#shiftMs ?? 0);
-    this.#shiftMs = undefined;
+  #fire(fromMs: number): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
+    if (!this.#isLed) {
+      this.#leader = undefined;
+      this.#lateMs = 0;
+    }
+    this.#isLed = false;
     for (const gatherer of [...this.#waiting]) {
-      if (this.#waiting.delete(gatherer)) gatherer.flush(dueMs);
+      if (this.#waiting.delete(gatherer)) gatherer.flush(fromMs);
     }
   }
 }

@@ -95,7 +95,9 @@ export type FormatFactory = () => Format;
 /** How a viewer gets the bytes of a mux. */
 export interface MuxReadOptions extends ReadOptions {
   /**
-   * How long frames are gathered before they go out together, in ms; 0 sends each at once.
+   * How long frames are gathered before they go out together, in ms; 0 sends each at once. Where it
+   * is a whole number of pictures they go out with one, which is waited for if it is late, for up to a
+   * quarter of the time between pictures.
    * @default {0}
    */
   readonly flushMs?: number;

@@ -111,7 +111,7 @@ export interface FlushInit {
   readonly gather: () => void;
   /** The announcements in force. */
   readonly headers: Headers;
-  /** The track's pictures, if it has some: flushes are to fall right behind one. */
+  /** The track's pictures, if it has some: flushes are to go out with one. */
   readonly pictures: Ring<MediaFrame> | undefined;
 }
 
@@ -159,13 +159,16 @@ export class FlushSchedule implements Gatherer, Job {
     if (init.pictures !== undefined) this.follow(init.pictures);
   }
 
-  /** Has flushes fall right behind `pictures`, where the interval allows that. */
+  /** Has flushes go out with some of `pictures`, where the interval allows that. */
   follow(pictures: Ring<MediaFrame>): void {
     if (this.#intervalMs === 0) return;
     this.#phase = new FlushPhase(pictures, {
       intervalMs: this.#intervalMs,
-      nowMs: this.#nowMs,
-      onShift: (shiftMs) => this.#timer.shift(this, shiftMs),
+      onPicture: (lead) => {
+        // The mux may not have been told of it yet.
+        this.defer();
+        if (!this.#timer.lead(this, lead)) this.#phase?.stop();
+      },
     });
   }
 
@@ -216,7 +219,7 @@ export class FlushSchedule implements Gatherer, Job {
     const nowMs = this.#nowMs();
     const nextMs = this.#dueMs + this.#intervalMs;
     this.#dueMs = nextMs > nowMs ? nextMs : nowMs + this.#intervalMs;
-    if (this.#timer.mayShift(this)) this.#phase?.flushed(nowMs);
+    if (this.#timer.mayLead(this)) this.#phase?.flushed();
     this.#flushed = this.#ring.head;
     this.#forget();
     this.waiting.begin();

@@ -122,31 +122,29 @@ function steps(moments: readonly number[]): number[] {
 }
 
 for (const flushMs of [1, 5, 12, 20, 24]) {
-  Deno.test(`flushes come to fall right behind pictures, first at ${flushMs} of 25 ms`, async () => {
+  Deno.test(`flushes come to go out with pictures, first at ${flushMs} of 25 ms`, async () => {
     using time = new FakeTime(0);
     const timers = new FlushTimers(() => Date.now());
     const stream = new Stream({ timers, pictureMs: 25, flushMs });
     await run(time, [stream], 4000);
-    // A sixth of 25 ms is 4.
-    const behind = stream.behind(2000);
-    assert(behind.length >= 19);
-    assert(behind.every((ms) => ms >= 3 && ms <= 5), `${behind}`);
-    // Behind the first picture, which waits for nothing, intervals keep to what was asked for.
+    assertEquals(stream.behind(500), Array(35).fill(0));
+    // Behind the first picture, which waits for nothing, and until they do, they differ by half a
+    // picture's time.
     const intervals = steps(stream.flushes.slice(1));
-    assert(intervals.every((ms) => ms >= 95 && ms <= 102), `${intervals}`);
+    assert(intervals.every((ms) => ms >= 87 && ms <= 107), `${intervals}`);
+    assertEquals(new Set(intervals.slice(3)), new Set([100]));
     stream.end();
     await turns();
     assertEquals(time.next(), false);
   });
 }
 
-Deno.test("flushes fall behind pictures of a track that comes late, and nobody waits for them in the end", async () => {
+Deno.test("flushes go out with pictures of a track that comes late, and nobody waits for them in the end", async () => {
   using time = new FakeTime(0);
   const timers = new FlushTimers(() => Date.now());
   const stream = new Stream({ timers, pictureMs: 25, flushMs: 12, isAddedLate: true });
   await run(time, [stream], 4000);
-  const behind = stream.behind(2000);
-  assert(behind.every((ms) => ms >= 3 && ms <= 5), `${behind}`);
+  assertEquals(stream.behind(500), Array(35).fill(0));
   // It leaves right behind a flush.
   const flushes = stream.flushes.length;
   for (let ms = 1; ms < 200 && stream.flushes.length === flushes; ms++) {
@@ -158,28 +156,27 @@ Deno.test("flushes fall behind pictures of a track that comes late, and nobody w
 });
 
 for (const pictureMs of [97, 99, 101]) {
-  Deno.test(`flushes stay behind pictures of ${pictureMs} ms, whose clock is another one, or late`, async () => {
+  Deno.test(`flushes stay with pictures of ${pictureMs} ms, whose clock is another one, or late`, async () => {
     using time = new FakeTime(0);
     const timers = new FlushTimers(() => Date.now());
     const lateMs = (picture: number) => picture * 7 % 5;
     const stream = new Stream({ timers, pictureMs, flushMs: 50, lateMs });
     await run(time, [stream], 20_000);
-    const behind = stream.behind(6000);
-    assert(behind.every((ms) => ms < 30), `${behind}`);
+    const behind = stream.behind(1000);
+    assert(behind.length > 180 && behind.every((ms) => ms === 0), `${behind}`);
     stream.end();
     await turns();
   });
 }
 
-Deno.test("flushes fall behind pictures whose times are in whole milliseconds", async () => {
+Deno.test("flushes go out with pictures whose times are in whole milliseconds", async () => {
   using time = new FakeTime(0);
   const timers = new FlushTimers(() => Date.now());
   // 30 a second: 33, 33 and 34 ms apart.
   const lateMs = (picture: number) => Math.round(picture * 1000 / 30) - picture * 33;
   const stream = new Stream({ timers, pictureMs: 33, flushMs: 20, lateMs, timed: "as they come" });
   await run(time, [stream], 8000);
-  const behind = stream.behind(3000);
-  assert(behind.every((ms) => ms >= 4 && ms <= 8), `${behind}`);
+  assertEquals(stream.behind(1000), Array(70).fill(0));
   stream.end();
   await turns();
 });
@@ -194,7 +191,7 @@ Deno.test("flushes keep their interval when it is no whole number of pictures", 
   await turns();
 });
 
-Deno.test("streams flush together behind the pictures of one, then of another one", async () => {
+Deno.test("streams flush together with the pictures of one, then of another one", async () => {
   using time = new FakeTime(0);
   const timers = new FlushTimers(() => Date.now());
   const [a, b] = [
@@ -208,38 +205,77 @@ Deno.test("streams flush together behind the pictures of one, then of another on
   assertEquals([a.mostWaiting, b.mostWaiting], [2, 1]);
   const together = a.flushes.filter((ms) => ms >= 2000);
   assertEquals(b.flushes.filter((ms) => ms >= 2000), together);
-  assert(a.behind(2000).every((ms) => ms >= 7 && ms <= 10), `${a.behind(2000)}`);
+  assertEquals(a.behind(2000), Array(20).fill(0));
   a.end();
   await run(time, [b], 8000);
-  assert(b.behind(6000).every((ms) => ms >= 7 && ms <= 10), `${b.behind(6000)}`);
+  assertEquals(b.behind(5000), Array(30).fill(0));
   b.end();
   await turns();
   assertEquals(time.next(), false);
 });
 
-Deno.test("FlushTimer.shift() is for one at a time, and for the next interval alone", () => {
+Deno.test("a flush waits for a picture for a quarter of the time between pictures, no longer", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  const lateness = new Map([[40, 6], [60, 7]]);
+  const lateMs = (picture: number) => lateness.get(picture) ?? 0;
+  const stream = new Stream({ timers, pictureMs: 25, flushMs: 12, lateMs });
+  await run(time, [stream], 2500);
+  const from = (ms: number) => stream.flushes.filter((flush) => flush > ms).slice(0, 4);
+  assertEquals(from(850), [900, 1006, 1100, 1200]);
+  // It goes without the picture that would have come at 1500, and then with others again.
+  assertEquals(from(1350), [1400, 1506, 1600, 1700]);
+  assertEquals(stream.behind(1450)[0], 31);
+  stream.end();
+  await turns();
+});
+
+Deno.test("flushes keep their interval when no more pictures come", async () => {
+  using time = new FakeTime(0);
+  const timers = new FlushTimers(() => Date.now());
+  const [a, b] = [
+    new Stream({ timers, pictureMs: 25, flushMs: 12 }),
+    new Stream({ timers, pictureMs: 30, flushMs: 17 }),
+  ];
+  const lateMs = 25 / 4;
+  await run(time, [a, b], 1010);
+  a.end();
+  await run(time, [b], 2000);
+  assertEquals(new Set(steps(b.flushes.filter((ms) => ms > 1100))), new Set([100]));
+  assert(steps(b.flushes.filter((ms) => ms > 900)).every((ms) => ms <= 100 + lateMs));
+  b.end();
+  await turns();
+});
+
+Deno.test("FlushTimer.lead() is for one at a time, and for a flush that is about due", () => {
   using time = new FakeTime(0);
   const timer = new FlushTimer(() => Date.now());
-  const dues: number[] = [];
-  const gatherer = (): Gatherer => ({ flush: (dueMs) => dues.push(dueMs) });
-  const [a, b] = [gatherer(), gatherer()];
-  const flush = (dueMs: number) => {
-    timer.wait(a, dueMs);
-    time.tick(100);
-  };
-  assertEquals([timer.mayShift(a), timer.mayShift(b)], [true, true]);
-  timer.shift(a, -3);
-  timer.shift(b, 7);
-  assertEquals([timer.mayShift(a), timer.mayShift(b)], [true, false]);
-  flush(100);
-  timer.shift(b, 7);
-  timer.shift(a, 1);
-  flush(200);
-  // It says nothing this time, so whoever comes first may.
-  flush(300);
-  assertEquals(timer.mayShift(b), true);
-  timer.shift(b, 2);
-  timer.shift(a, -3);
-  flush(400);
-  assertEquals(dues, [97, 201, 300, 402]);
+  const flushes: string[] = [];
+  const gatherer = (name: string): Gatherer => ({
+    flush: (dueMs) => flushes.push(`${name} ${Date.now()} ${dueMs}`),
+  });
+  const [a, b] = [gatherer("a"), gatherer("b")];
+  const lead = { longerMs: 3, earlyMs: 20, lateMs: 10 };
+  // Nobody waits.
+  timer.lead(a, lead);
+  assertEquals([timer.mayLead(a), timer.mayLead(b)], [true, false]);
+  timer.wait(a, 100);
+  timer.wait(b, 120);
+  time.tick(79);
+  timer.lead(a, lead);
+  time.tick(2);
+  timer.lead(b, lead);
+  assertEquals(flushes, []);
+  timer.lead(a, lead);
+  assertEquals(flushes.splice(0), ["a 81 84", "b 81 84"]);
+  // The one that leads has no picture this time, which is waited for once.
+  timer.wait(a, 181);
+  time.tick(109);
+  assertEquals(flushes, []);
+  time.tick(1);
+  assertEquals(flushes.splice(0), ["a 191 191"]);
+  assertEquals([timer.mayLead(a), timer.mayLead(b)], [true, true]);
+  timer.wait(b, 291);
+  time.tick(100);
+  assertEquals(flushes.splice(0), ["b 291 291"]);
 });

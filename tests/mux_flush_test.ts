@@ -110,17 +110,18 @@ Deno.test("Mux gathers frames as long as a viewer's flush interval says", async 
     readers.forEach((reader, at) => {
       for (const { frames } of drain(reader)) sizes[at]?.push(frames);
     });
-  for (let ms = 0; ms < 200; ms += 10) {
+  for (let ms = 0; ms <= 200; ms += 10) {
     write(setup, ms === 0 ? "V0" : `v${ms}`);
     await turns(5);
     sample();
     time.tick(10);
     sample();
   }
-  assertEquals(sizes[0], Array(20).fill(1));
-  // The first frame waits for nothing; from it on the flushes keep their pace.
-  assertEquals(sizes[1], [1, 1, ...Array(9).fill(2)]);
-  assertEquals(sizes[2], [1, 9, 10]);
+  assertEquals(sizes[0], Array(21).fill(1));
+  // The first frame waits for nothing; from it on the flushes keep their pace, from the third on
+  // with the picture that comes when they are due.
+  assertEquals(sizes[1], [1, 1, 3, ...Array(8).fill(2)]);
+  assertEquals(sizes[2], [1, 9, 11]);
   for (const reader of readers) reader.close();
   assertEquals(time.next(), false);
 });
