@@ -8,7 +8,7 @@ import { type Pump, pump, readableFrom } from "../src/readable.ts";
 import { Turns } from "../src/turns.ts";
 import { audioFeed, videoFeed } from "./support/frames.ts";
 import { words } from "./support/muxes.ts";
-import { turns } from "./support/reading.ts";
+import { drain, turns } from "./support/reading.ts";
 
 interface StreamInit {
   readonly timers: FlushTimers;
@@ -121,7 +121,7 @@ function steps(moments: readonly number[]): number[] {
   return moments.slice(1).map((ms, at) => ms - (moments[at] ?? NaN));
 }
 
-for (const flushMs of [1, 5, 12, 20, 24]) {
+for (const flushMs of [1, 5, 12, 15, 18, 20, 24]) {
   Deno.test(`flushes come to go out with pictures, first at ${flushMs} of 25 ms`, async () => {
     using time = new FakeTime(0);
     const timers = new FlushTimers(() => Date.now());
@@ -168,6 +168,29 @@ for (const pictureMs of [97, 99, 101]) {
     await turns();
   });
 }
+
+Deno.test("flushes go out with pictures when there is nothing else, also beside a viewer that gathers nothing", async () => {
+  using time = new FakeTime(0);
+  const mux = new Mux(() => words(), { nowMs: () => Date.now(), onClose: () => {} });
+  const video = videoFeed();
+  mux.add(video.config, video.ring);
+  mux.start();
+  const [atOnce, gathering] = [mux.read(), mux.read({ flushMs: 100 })];
+  const got: number[] = [];
+  for (let picture = 0; picture < 20; picture++) {
+    video.write(picture * 100, picture === 0);
+    await turns();
+    drain(atOnce);
+    got.push(drain(gathering).length);
+    // The one at 1000 is late, and those after it are early.
+    await time.tickAsync(picture === 9 ? 103 : picture === 10 ? 97 : 100);
+    drain(gathering);
+  }
+  assertEquals(got, Array(20).fill(1));
+  for (const reader of [atOnce, gathering]) reader.close();
+  await turns();
+  assertEquals(time.next(), false);
+});
 
 Deno.test("flushes go out with pictures whose times are in whole milliseconds", async () => {
   using time = new FakeTime(0);

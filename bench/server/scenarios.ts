@@ -197,7 +197,10 @@ async function* fanout(test: Test): AsyncGenerator<FanoutResult> {
     .map((viewers) => ({ viewers, rounds: [] as FanoutRound[] }));
   for (let index = 0; index < options.rounds; index++) {
     for (const { viewers, rounds } of steps) {
-      const result = await fanoutRound(test, viewers);
+      const result = await fanoutRound(test, viewers).catch((error: Error) => {
+        log(`  round ${index + 1}, ${viewers} viewers: ${error.message}`);
+      });
+      if (result === undefined) break;
       rounds.push(result);
       const { round, joins, fellBehind } = result;
       log(`  round ${index + 1}, ${viewers} viewers: ${describe(round)}`);
