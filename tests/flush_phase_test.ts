@@ -301,4 +301,10 @@ Deno.test("FlushTimer.lead() is for one at a time, and for a flush that is about
   timer.wait(b, 291);
   time.tick(100);
   assertEquals(flushes.splice(0), ["b 291 291"]);
+  // A picture that comes when nobody waits is the one of the next flush all the same.
+  timer.lead(b, lead);
+  timer.wait(b, 391);
+  time.tick(110);
+  assertEquals(flushes.splice(0), ["b 401 401"]);
+  assertEquals([timer.mayLead(a), timer.mayLead(b)], [false, true]);
 });
