@@ -24,7 +24,8 @@ export interface Lead {
  * due, and the others go out with it, none of them later than they asked for: so their next turns
  * fall together, and hundreds of streams wake the process no more often than one.
  *
- * One of them may lead: all go out with those of its pictures that come about when they are due.
+ * One of them may lead: all go out with those of its pictures that come about when they are due, and
+ * wait for one that is a little late.
  */
 export class FlushTimer {
   readonly #nowMs: () => number;
