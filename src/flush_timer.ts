@@ -30,8 +30,10 @@ export interface Lead {
 export class FlushTimer {
   readonly #nowMs: () => number;
   readonly #waiting = new Set<Gatherer>();
-  readonly #onDue = () => this.#fire(this.#dueMs + this.#lateMs);
+  readonly #onLatest = () => this.#fire(this.#latestMs);
   #dueMs = 0;
+  /** When it goes out at the latest: a picture may be waited for. */
+  #latestMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Whose pictures count, as long as one comes for each flush. */
   #leader: Gatherer | undefined;
@@ -50,7 +52,8 @@ export class FlushTimer {
     if (this.#timer !== undefined && this.#dueMs <= dueMs) return;
     clearTimeout(this.#timer);
     this.#dueMs = dueMs;
-    this.#timer = setTimeout(this.#onDue, dueMs + this.#lateMs - this.#nowMs());
+    this.#latestMs = dueMs + this.#lateMs;
+    this.#timer = setTimeout(this.#onLatest, this.#latestMs - this.#nowMs());
   }
 
   /** Lets `gatherer` wait no more. Idempotent. */

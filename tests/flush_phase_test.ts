@@ -131,7 +131,7 @@ for (const flushMs of [1, 5, 12, 15, 18, 20, 24]) {
     // Behind the first picture, which waits for nothing, and until they do, they differ by half a
     // picture's time.
     const intervals = steps(stream.flushes.slice(1));
-    assert(intervals.every((ms) => ms >= 87 && ms <= 107), `${intervals}`);
+    assert(intervals.every((ms) => ms >= 87 && ms <= 106), `${intervals}`);
     assertEquals(new Set(intervals.slice(3)), new Set([100]));
     stream.end();
     await turns();
