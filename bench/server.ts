@@ -13,7 +13,7 @@ import { loadCommand } from "./server/load_client.ts";
 import { HELP, parseOptions } from "./server/options.ts";
 import { killAll, pinSelf, which } from "./server/process.ts";
 import { tables, toJson } from "./server/report.ts";
-import { type Result, runAll } from "./server/scenarios.ts";
+import { type Result, runAll, supersedes } from "./server/scenarios.ts";
 
 function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(text + "\n"));
@@ -51,7 +51,9 @@ async function main(): Promise<void> {
     const { tagsPerSecond, bitsPerSecond } = clip;
     const results: Result[] = [];
     for await (const result of runAll({ options, program, log })) {
-      results.push(result);
+      const before = results.findIndex((other) => supersedes(result, other));
+      if (before < 0) results.push(result);
+      else results[before] = result;
       // At each step, so that what there is outlives a run that is broken off.
       const run = { options, client: program.kind, tagsPerSecond, bitsPerSecond };
       await Deno.writeTextFile(options.json, toJson(results, run));

@@ -7,9 +7,9 @@
  */
 
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Distribution, LoadProgram } from "./load_client.ts";
-import { BenchProcess, outputOf, which } from "./process.ts";
+import { compile } from "./compile.ts";
+import { BenchProcess } from "./process.ts";
 
 /** How players play: with low latency, or segment by segment. */
 export type HlsMode = "ll" | "classic";
@@ -70,12 +70,8 @@ type HlsEvent = HlsStarted | HlsWindow;
 
 /** Compiles `hls_load.c` into `directory`; undefined where there is no compiler. */
 export async function hlsCommand(directory: string): Promise<readonly string[] | undefined> {
-  const compiler = await which("cc") ?? await which("gcc");
-  if (compiler === undefined) return undefined;
-  const program = join(directory, "hls_load");
-  const source = fileURLToPath(new URL("./hls_load.c", import.meta.url));
-  await outputOf([compiler, "-O2", "-std=gnu11", "-o", program, source], { timeoutMs: 60_000 });
-  return [program];
+  const program = await compile("hls_load", directory);
+  return program === undefined ? undefined : [program];
 }
 
 let processes = 0;

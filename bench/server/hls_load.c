@@ -781,6 +781,7 @@ int main(int argc, char **argv) {
   parse_arguments(argc, argv);
   for (size_t i = 0; i < STAMPS; i++) stamps[i].frame = -1;
   start_polling();
+  start_commands();
   begin_window();
   uint64_t next = 0;
   while (!finished) {

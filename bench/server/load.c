@@ -16,6 +16,7 @@
  * the system discard what has come, and count it. It is compared with what came to the probes.
  */
 #include "load.h"
+#include "rtmp.h"
 
 enum {
   REPLY_BYTES = 4096,        /* HTTP response heads, RTMP handshakes and commands */
@@ -26,7 +27,6 @@ enum {
   MAX_OUT_BYTES = 16 << 20,  /* what a publisher may be behind */
   MAX_CONNECTING = 128,
   START_TIMEOUT_US = 20000000,
-  HANDSHAKE_BYTES = 1536,
   BOX_BYTES = 8192, /* the largest box before the media: moov */
   PACKET_BYTES = 4 + 65535, /* the largest interleaved packet */
   STALLED_BUFFER_BYTES = 65536,
@@ -34,28 +34,9 @@ enum {
   LAZY_SLOTS = 64,             /* groups of lazy viewers, which read one after the other */
 };
 
-enum { TAG_AUDIO = 8, TAG_VIDEO = 9, TAG_SCRIPT = 18, MSG_COMMAND = 20 };
-
 typedef enum { HTTP, WS, RTMP, RTSP } protocol;
 typedef enum { RESIDENT, JOINER, STALLED, PUBLISHER } role;
 typedef enum { CONNECTING, GREETING, STARTING, PLAYING } phase;
-
-/* ---- bytes ---- */
-
-static uint32_t be24(const uint8_t *p) { return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2]; }
-static uint32_t be32(const uint8_t *p) { return be24(p) << 8 | p[3]; }
-
-static uint8_t *put24(uint8_t *p, uint32_t v) {
-  *p++ = (uint8_t)(v >> 16);
-  *p++ = (uint8_t)(v >> 8);
-  *p++ = (uint8_t)v;
-  return p;
-}
-
-static uint8_t *put32(uint8_t *p, uint32_t v) {
-  *p++ = (uint8_t)(v >> 24);
-  return put24(p, v);
-}
 
 /* ---- the stamp: SEI user_data_unregistered (H.264 D.1.7) as a NAL unit with its length ---- */
 
@@ -94,14 +75,6 @@ static struct {
   size_t count, first_frame;
   uint64_t loop_us;
 } clip;
-
-static bool is_frame(uint8_t type, const uint8_t *body, size_t n) {
-  if (n < 2) return false;
-  if (type == TAG_AUDIO) return body[0] >> 4 != 10 || body[1] != 0;
-  if (type != TAG_VIDEO) return false;
-  if (body[0] & 0x80) return (body[0] & 15) == 1 || (body[0] & 15) == 3;
-  return body[1] == 1 || (body[0] & 15) != 7;
-}
 
 static void load_clip(const char *path) {
   FILE *file = fopen(path, "rb");
@@ -657,44 +630,12 @@ static bool http_head(struct connection *c, const uint8_t **p, size_t *n) {
 
 /* ---- RTMP (RTMP 1.0 5, 7) ---- */
 
-static uint8_t *amf_text(uint8_t *p, const char *text) {
-  size_t n = strlen(text);
-  *p++ = (uint8_t)(n >> 8);
-  *p++ = (uint8_t)n;
-  memcpy(p, text, n);
-  return p + n;
-}
-
-static uint8_t *amf_string(uint8_t *p, const char *text) {
-  *p++ = 2;
-  return amf_text(p, text);
-}
-
-static uint8_t *amf_number(uint8_t *p, double number) {
-  uint64_t bits;
-  memcpy(&bits, &number, 8);
-  *p++ = 0;
-  p = put32(p, (uint32_t)(bits >> 32));
-  return put32(p, (uint32_t)bits);
-}
-
-/* The header of a chunk with a full message header (5.3.1.2.1); its length. */
-static size_t chunk_header(uint8_t *p, uint8_t chunk_stream, const struct message *m, uint32_t stream) {
-  uint8_t *start = p;
-  *p++ = chunk_stream;
-  p = put24(p, m->timestamp >= 0xffffff ? 0xffffff : m->timestamp);
-  p = put24(p, m->length);
-  *p++ = m->type;
-  for (int i = 0; i < 4; i++) *p++ = (uint8_t)(stream >> (8 * i));
-  if (m->timestamp >= 0xffffff) p = put32(p, m->timestamp);
-  return (size_t)(p - start);
-}
-
 static bool rtmp_send(struct connection *c, uint8_t type, const uint8_t *body, size_t n) {
   uint8_t bytes[1024];
   bool control = type < 7;
-  struct message m = {.type = type, .length = (uint32_t)n};
-  size_t at = chunk_header(bytes, control ? 2 : 3, &m, type == MSG_COMMAND ? c->message_stream : 0);
+  uint32_t stream = type == MSG_COMMAND ? c->message_stream : 0;
+  struct header header = {.type = type, .length = (uint32_t)n, .stream = stream};
+  size_t at = chunk_header(bytes, control ? 2 : 3, &header);
   /* Until the chunk size is announced it is 128 bytes. */
   for (size_t i = 0; i < n; i++) {
     if (i > 0 && i % 128 == 0 && c->phase != PLAYING) bytes[at++] = control ? 0xc2 : 0xc3;
@@ -1265,18 +1206,19 @@ static bool publish_packet(struct connection *c, const struct packet *p, uint32_
   memcpy(end, p->body + prefix, p->bytes - prefix);
   end += p->bytes - prefix;
 
-  struct message m = {.type = p->type, .timestamp = ms, .length = (uint32_t)(end - body)};
+  struct header header = {
+      .type = p->type, .timestamp = ms, .length = (uint32_t)(end - body), .stream = c->message_stream};
   uint8_t chunk_stream = p->type == TAG_VIDEO ? 6 : p->type == TAG_AUDIO ? 4 : 5;
-  uint8_t header[20];
-  size_t header_bytes = chunk_header(header, chunk_stream, &m, c->message_stream);
-  for (size_t at = 0; at < m.length; at += OUT_CHUNK_BYTES) {
+  uint8_t lead[20];
+  size_t lead_bytes = chunk_header(lead, chunk_stream, &header);
+  for (size_t at = 0; at < header.length; at += OUT_CHUNK_BYTES) {
     if (at > 0) {
-      header[0] = (uint8_t)(0xc0 | chunk_stream);
-      header_bytes = 1;
-      if (ms >= 0xffffff) header_bytes = (size_t)(put32(header + 1, ms) - header);
+      lead[0] = (uint8_t)(0xc0 | chunk_stream);
+      lead_bytes = 1;
+      if (ms >= 0xffffff) lead_bytes = (size_t)(put32(lead + 1, ms) - lead);
     }
-    out_append(c, header, header_bytes);
-    size_t take = m.length - at < OUT_CHUNK_BYTES ? m.length - at : OUT_CHUNK_BYTES;
+    out_append(c, lead, lead_bytes);
+    size_t take = header.length - at < OUT_CHUNK_BYTES ? header.length - at : OUT_CHUNK_BYTES;
     out_append(c, body + at, take);
   }
   if (c->out_bytes - c->out_sent > MAX_OUT_BYTES) return fail(c, "the server does not read");
@@ -1509,6 +1451,7 @@ static void parse_arguments(int argc, char **argv) {
 int main(int argc, char **argv) {
   parse_arguments(argc, argv);
   start_polling();
+  start_commands();
   begin_window();
   uint64_t checked_us = now_us();
   while (!finished) {

@@ -5,57 +5,11 @@
 #ifndef LOAD_H
 #define LOAD_H
 
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "base.h"
 
-enum { READ_BYTES = 256 * 1024, COMPLAINTS = 30 };
+enum { COMPLAINTS = 30 };
 
-static int epoll_fd;
-static uint8_t read_buffer[READ_BYTES];
 static bool finished;
-
-/* ---- time, failure, output ---- */
-
-static uint64_t now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static double cpu_seconds(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-         (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static void complain_args(const char *format, va_list args) {
-  fprintf(stderr, "%s: ", program_invocation_short_name);
-  vfprintf(stderr, format, args);
-  fputc('\n', stderr);
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  complain_args(format, args);
-  va_end(args);
-  exit(1);
-}
 
 /* Says what went wrong, the first times. */
 __attribute__((format(printf, 1, 2))) static void complain(const char *format, ...) {
@@ -67,9 +21,11 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
   va_end(args);
 }
 
-static void *must(void *memory) {
-  if (!memory) die("out of memory");
-  return memory;
+static double cpu_seconds(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+         (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 /* ---- distribution: 64 steps an octave, so within 1.6 % ---- */
@@ -153,11 +109,6 @@ static uint64_t get_digits(const uint8_t *p, int digits) {
 
 /* ---- connections ---- */
 
-static void poll_fd(int operation, int fd, uint32_t events, void *owner) {
-  struct epoll_event event = {.events = events, .data.ptr = owner};
-  if (epoll_ctl(epoll_fd, operation, fd, &event)) die("epoll: %s", strerror(errno));
-}
-
 /* A socket that is being connected, with a receive buffer of its own size unless that is 0; −1 if it
  * cannot be. */
 static int connect_socket(const struct sockaddr_in *address, int receive_bytes, void *owner) {
@@ -213,23 +164,7 @@ static void read_commands(void) {
   memmove(text, line, have + 1);
 }
 
-/* Makes ready for many connections; standard input is the one without an owner. */
-static void start_polling(void) {
-  struct rlimit limit;
-  if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
-  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_fd < 0) die("epoll: %s", strerror(errno));
-  poll_fd(EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, NULL);
-}
-
-/* Waits for events, at most for a time, which epoll rounds up to ms. */
-static int wait_for_events(struct epoll_event *events, int room, uint64_t us) {
-  int n = epoll_wait(epoll_fd, events, room, (int)((us + 999) / 1000));
-  if (n < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
-  return n;
-}
+/* Makes ready for commands; standard input is the connection without an owner. */
+static void start_commands(void) { poll_fd(EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, NULL); }
 
 #endif

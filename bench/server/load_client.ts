@@ -10,7 +10,8 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BenchClip } from "./clip.ts";
-import { BenchProcess, outputOf, which } from "./process.ts";
+import { compile } from "./compile.ts";
+import { BenchProcess } from "./process.ts";
 
 /** Times in ms; only `count` where there are none. */
 export interface Distribution {
@@ -97,13 +98,8 @@ export async function loadCommand(
   client: "auto" | "c" | "deno",
   directory: string,
 ): Promise<Pick<LoadProgram, "kind" | "command">> {
-  const compiler = client === "deno" ? undefined : await which("cc") ?? await which("gcc");
-  if (compiler !== undefined) {
-    const program = join(directory, "load");
-    const source = fileURLToPath(new URL("./load.c", import.meta.url));
-    await outputOf([compiler, "-O2", "-std=gnu11", "-o", program, source], { timeoutMs: 60_000 });
-    return { kind: "c", command: [program] };
-  }
+  const program = client === "deno" ? undefined : await compile("load", directory);
+  if (program !== undefined) return { kind: "c", command: [program] };
   if (client === "c") throw new Error("Cannot compile load.c: there is neither cc nor gcc");
   const source = fileURLToPath(new URL("./load.ts", import.meta.url));
   const config = fileURLToPath(new URL("../../deno.json", import.meta.url));

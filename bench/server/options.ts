@@ -13,7 +13,7 @@ export const SCENARIOS = ["fanout", "stalled", "streams", "hls", "workers"] as c
 export type Scenario = typeof SCENARIOS[number];
 
 /** Servers that there are adapters for, in the order of the table. */
-export const SERVER_NAMES = ["m7s", "nms2", "nms4", "nginx", "srs", "mediamtx"] as const;
+export const SERVER_NAMES = ["m7s", "floor", "nms2", "nms4", "nginx", "srs", "mediamtx"] as const;
 /** One of {@linkcode SERVER_NAMES}. */
 export type ServerName = typeof SERVER_NAMES[number];
 
@@ -26,7 +26,7 @@ export interface BenchOptions {
   readonly viewers: readonly number[] | undefined;
   /** Publishers of the scenario `streams`. */
   readonly publishers: number;
-  /** Flush intervals of this server, in ms; those of the scenario if undefined. */
+  /** Flush intervals of this server and of the floor, in ms; those of the scenario if undefined. */
   readonly flushes: readonly number[] | undefined;
   /** Isolates of this server; its own default if undefined. */
   readonly workers: number | undefined;
@@ -63,7 +63,7 @@ What:
   --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls];
                      for workers those of each isolate [default: a search that begins at 2000]
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
-  --flush LIST       Flush intervals of m7s, in ms [default: 0,20,100,350; 0 for workers]
+  --flush LIST       Flush intervals of m7s and floor, in ms [default: 0,20,100,350; 0 for workers]
   --workers N        [Engine] Workers of m7s [default: not set; 2 for workers]
   --bound MS         Latency within which workers serves 99 % of all pictures [default: 50]
 How:

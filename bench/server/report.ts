@@ -4,7 +4,7 @@ import { cpus, release, totalmem } from "node:os";
 import { HLS_FAULTS, type HlsFloodResult, type HlsPlayersResult } from "./hls.ts";
 import type { BenchOptions } from "./options.ts";
 import type { Egress, FanoutResult, Result, StalledResult, StreamsResult } from "./scenarios.ts";
-import { FAULTS, type Round } from "./stand.ts";
+import { FAULTS, median, type Round } from "./stand.ts";
 import type { WorkersResult } from "./workers.ts";
 
 /** A load that used more than this of its core may have held up what it measured. */
@@ -56,12 +56,15 @@ export function toJson(
   return JSON.stringify({ machine: machine(), ...run, results }, null, 2) + "\n";
 }
 
-function fanoutTable(results: readonly FanoutResult[]): string {
+function fanoutTable(unordered: readonly FanoutResult[]): string {
+  // Servers take turns; their rows are together.
+  const results = [...Map.groupBy(unordered, ({ label }) => label).values()].flat();
   const header = [
     "server",
     "viewers",
     "CPU",
     "µs/viewer-s, rounds from to",
+    "× floor, rounds from to",
     "viewers/core",
     "RSS MB, rounds from to",
     "Mbit/s",
@@ -81,6 +84,7 @@ function fanoutTable(results: readonly FanoutResult[]): string {
         String(result.viewers),
         round.cpu.toFixed(3),
         spread(result, "usPerViewer"),
+        overFloor(result, results),
         round.usPerViewer > 0 ? (1e6 / round.usPerViewer).toFixed(0) : "",
         spread(result, "rssMB"),
         round.egressMbps.toFixed(0),
@@ -93,6 +97,25 @@ function fanoutTable(results: readonly FanoutResult[]): string {
       ];
     }),
   ) + growths(results);
+}
+
+/**
+ * How many times as much a viewer costs as on the floor with the same flush interval: the ratio within
+ * each round, its median, and its lowest and highest.
+ */
+function overFloor(result: FanoutResult, results: readonly FanoutResult[]): string {
+  const floor = results.find(({ server, flushMs, viewers }) =>
+    server === "floor" && flushMs === result.flushMs && viewers === result.viewers
+  );
+  if (floor === undefined || floor === result) return "";
+  const costs = new Map(floor.rounds.map(({ number, round }) => [number, round.usPerViewer]));
+  const ratios = result.rounds.flatMap(({ number, round }) => {
+    const cost = costs.get(number);
+    return cost === undefined ? [] : round.usPerViewer / cost;
+  });
+  if (ratios.length === 0) return "";
+  const [from, to] = [Math.min(...ratios), Math.max(...ratios)];
+  return `${median(ratios).toFixed(2)} (${from.toFixed(2)}–${to.toFixed(2)})`;
 }
 
 /** A figure's median, and its lowest and highest. */

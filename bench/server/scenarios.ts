@@ -3,7 +3,7 @@
 import { delay } from "@std/async/delay";
 import { type HlsResult, hlsScenario } from "./hls.ts";
 import type { Distribution } from "./load_client.ts";
-import type { Protocol, Scenario } from "./options.ts";
+import type { Protocol, Scenario, ServerName } from "./options.ts";
 import { SERVERS, type Variant, variantsOf } from "./servers.ts";
 import { type Bench, FAULTS, median, medianOf, type Round, Stand } from "./stand.ts";
 import { type WorkersResult, workersScenario } from "./workers.ts";
@@ -33,7 +33,7 @@ interface ResultBase {
 export interface FanoutResult extends ResultBase {
   readonly scenario: "fanout";
   readonly viewers: number;
-  /** As many as were asked for, fewer if the server fell behind with fewer viewers before. */
+  /** Those done so far; none of rounds in which the server fell behind with fewer viewers. */
   readonly rounds: readonly FanoutRound[];
   readonly median: Round;
   /** Viewers that did not get the full rate. */
@@ -44,6 +44,8 @@ export interface FanoutResult extends ResultBase {
 
 /** A server of its own. */
 export interface FanoutRound {
+  /** From 1 on; the same for all servers that took turns in it. */
+  readonly number: number;
   readonly round: Round;
   /** Viewers that could not begin to watch. */
   readonly failed: number;
@@ -116,47 +118,76 @@ export interface EgressRound {
 /** What a measurement gave. */
 export type Result = FanoutResult | StalledResult | StreamsResult | HlsResult | WorkersResult;
 
-/** Measures all that was asked for; servers that are not there are passed over. */
+/**
+ * Measures all that was asked for; servers that are not there are passed over. A result of `fanout`
+ * comes anew with each of its rounds.
+ */
 export async function* runAll(bench: Bench): AsyncGenerator<Result> {
   const { options, log } = bench;
+  const servers: Served[] = [];
   for (const name of options.servers) {
-    const kind = SERVERS[name];
-    let version: string;
     try {
-      version = await kind.find();
+      servers.push({ name, version: await SERVERS[name].find() });
     } catch (error) {
       log(`${name}: left out: ${error instanceof Error ? error.message : error}`);
-      continue;
     }
-    const [first] = variantsOf(name, options);
-    if (options.scenarios.includes("hls") && kind.hlsUrl !== undefined && first !== undefined) {
-      // Nothing in HLS depends on how frames are merged.
-      const variant = { ...first, label: name, flushMs: undefined };
-      log(`${variant.label} (${version}), hls`);
-      yield* passOver(hlsScenario({ bench, variant, version }), log);
+  }
+  for (const protocol of options.protocols) {
+    const tests = servers.filter(({ name }) => SERVERS[name].urls[protocol] !== undefined)
+      .flatMap(({ name, version }) =>
+        variantsOf(name, options).map((variant) => ({
+          bench,
+          variant,
+          protocol,
+          base: { ...variant, version, protocol },
+        }))
+      );
+    const title = ({ variant, base }: Test) => `${variant.label} (${base.version}), ${protocol}`;
+    if (options.scenarios.includes("fanout")) {
+      for (const test of tests) log(`${title(test)}, fanout`);
+      yield* fanout(bench, tests);
     }
-    if (options.scenarios.includes("workers") && kind.viewersByIsolate !== undefined) {
-      for (
-        const variant of variantsOf(name, { flushes: options.flushes ?? [0], workers: undefined })
-      ) {
-        log(`${variant.label} (${version}), workers`);
-        yield* passOver(workersScenario({ bench, variant, version }), log);
-      }
-    }
-    const scenarios = options.scenarios.filter((scenario) =>
-      scenario !== "hls" && scenario !== "workers"
-    );
-    for (const variant of variantsOf(name, options)) {
-      for (const protocol of options.protocols) {
-        if (kind.urls[protocol] === undefined) continue;
-        for (const scenario of scenarios) {
-          log(`${variant.label} (${version}), ${protocol}, ${scenario}`);
-          const test = { bench, variant, protocol, base: { ...variant, version, protocol } };
-          yield* passOver(SCENARIO[scenario](test), log);
-        }
+    for (const test of tests) {
+      for (const scenario of ["stalled", "streams"] as const) {
+        if (!options.scenarios.includes(scenario)) continue;
+        log(`${title(test)}, ${scenario}`);
+        yield* passOver(SCENARIO[scenario](test), log);
       }
     }
   }
+  for (const server of servers) yield* withoutProtocol(bench, server);
+}
+
+/** What is not done for each protocol. */
+async function* withoutProtocol(bench: Bench, { name, version }: Served): AsyncGenerator<Result> {
+  const { options, log } = bench;
+  const kind = SERVERS[name];
+  const [first] = variantsOf(name, options);
+  if (options.scenarios.includes("hls") && kind.hlsUrl !== undefined && first !== undefined) {
+    // Nothing in HLS depends on how frames are merged.
+    const variant = { ...first, label: name, flushMs: undefined };
+    log(`${variant.label} (${version}), hls`);
+    yield* passOver(hlsScenario({ bench, variant, version }), log);
+  }
+  if (!options.scenarios.includes("workers") || kind.viewersByIsolate === undefined) return;
+  const flushes = options.flushes ?? [0];
+  for (const variant of variantsOf(name, { flushes, workers: undefined })) {
+    log(`${variant.label} (${version}), workers`);
+    yield* passOver(workersScenario({ bench, variant, version }), log);
+  }
+}
+
+/** A server that is there. */
+interface Served {
+  readonly name: ServerName;
+  readonly version: string;
+}
+
+/** Whether a result is another with one more round. */
+export function supersedes(result: Result, other: Result): boolean {
+  return result.scenario === "fanout" && other.scenario === "fanout" &&
+    result.label === other.label && result.protocol === other.protocol &&
+    result.viewers === other.viewers;
 }
 
 /** What `results` has until it fails, which is said. */
@@ -178,61 +209,66 @@ interface Test {
   readonly base: Omit<ResultBase, "scenario">;
 }
 
-type ByProtocol = Exclude<Scenario, "hls" | "workers">;
-
-const SCENARIO: Readonly<Record<ByProtocol, (test: Test) => AsyncGenerator<Result>>> = {
-  fanout,
-  stalled,
-  streams,
-};
+const SCENARIO: Readonly<
+  Record<"stalled" | "streams", (test: Test) => AsyncGenerator<Result>>
+> = { stalled, streams };
 
 /**
- * More and more viewers of one stream, until the server falls behind. How fast a machine is changes
+ * More and more viewers of one stream, until a server falls behind. How fast a machine is changes
  * within minutes, and what a compiler makes of a program is not the same each time, so a round goes
- * through all numbers of viewers, each with a new server.
+ * through all numbers of viewers, with all servers in turn, each of them new.
  */
-async function* fanout(test: Test): AsyncGenerator<FanoutResult> {
-  const { options, log } = test.bench;
-  const steps = (options.viewers ?? [100, 500, 1000, 2000, 4000])
-    .map((viewers) => ({ viewers, rounds: [] as FanoutRound[] }));
-  for (let index = 0; index < options.rounds; index++) {
-    for (const { viewers, rounds } of steps) {
-      const result = await fanoutRound(test, viewers).catch((error: Error) => {
-        log(`  round ${index + 1}, ${viewers} viewers: ${error.message}`);
+async function* fanout({ options, log }: Bench, tests: readonly Test[]) {
+  const steps = (options.viewers ?? [100, 500, 1000, 2000, 4000]).flatMap((viewers) =>
+    tests.map((test) => ({ test, viewers, rounds: [] as FanoutRound[] }))
+  );
+  for (let number = 1; number <= options.rounds; number++) {
+    const out = new Set<Test>();
+    for (const { test, viewers, rounds } of steps) {
+      if (out.has(test)) continue;
+      const title = `round ${number}, ${test.variant.label}, ${test.protocol}, ${viewers} viewers`;
+      const round = await fanoutRound(test, viewers, number).catch((error: Error) => {
+        log(`  ${title}: ${error.message}`);
       });
-      if (result === undefined) break;
-      rounds.push(result);
-      const { round, joins, fellBehind } = result;
-      log(`  round ${index + 1}, ${viewers} viewers: ${describe(round)}`);
-      if (joins) {
-        log(`  joins: ${joins.count}, ${joins.failed} failed, ${joins.p50}/${joins.p99} ms`);
+      if (round !== undefined) {
+        rounds.push(round);
+        logRound(title, round, log);
+        yield fanoutResult(test, viewers, rounds);
       }
-      if (!fellBehind || options.keepGoing) continue;
-      log(`  fell behind at ${viewers} viewers`);
-      break;
+      if (round === undefined || round.fellBehind && !options.keepGoing) out.add(test);
     }
   }
-  for (const { viewers, rounds } of steps) {
-    if (rounds.length === 0) return;
-    const joins = rounds.flatMap(({ joins }) => joins ?? []);
-    yield {
-      ...test.base,
-      scenario: "fanout",
-      viewers,
-      rounds,
-      median: medianOf(rounds.map(({ round }) => round)),
-      short: median(rounds.map(({ short }) => short)),
-      firstKey: joins.length === 0 ? undefined : {
-        p50: median(joins.map(({ p50 = NaN }) => p50)),
-        p99: median(joins.map(({ p99 = NaN }) => p99)),
-      },
-    };
-  }
+}
+
+function logRound(title: string, { round, joins, fellBehind }: FanoutRound, log: Bench["log"]) {
+  log(`  ${title}: ${describe(round)}${fellBehind ? ", fell behind" : ""}`);
+  if (joins) log(`    joins: ${joins.count}, ${joins.failed} failed, ${joins.p50}/${joins.p99} ms`);
+}
+
+function fanoutResult(
+  { base }: Test,
+  viewers: number,
+  rounds: readonly FanoutRound[],
+): FanoutResult {
+  const joins = rounds.flatMap(({ joins }) => joins ?? []);
+  return {
+    ...base,
+    scenario: "fanout",
+    viewers,
+    rounds: [...rounds],
+    median: medianOf(rounds.map(({ round }) => round)),
+    short: median(rounds.map(({ short }) => short)),
+    firstKey: joins.length === 0 ? undefined : {
+      p50: median(joins.map(({ p50 = NaN }) => p50)),
+      p99: median(joins.map(({ p99 = NaN }) => p99)),
+    },
+  };
 }
 
 async function fanoutRound(
   { bench, variant, protocol }: Test,
   count: number,
+  number: number,
 ): Promise<FanoutRound> {
   const { options, log } = bench;
   await using stand = await Stand.start(bench, variant, 1);
@@ -249,7 +285,7 @@ async function fanoutRound(
   }
   await stand.logComplaints();
   for (const line of await viewers.lastLines(3)) if (line !== "") log(`  ${line}`);
-  return { round, failed, short, fellBehind, joins };
+  return { number, round, failed, short, fellBehind, joins };
 }
 
 /**

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import deno from "../../deno.json" with { type: "json" };
 import type { StreamInfo } from "../../plugins/http/info.ts";
 import type { BenchOptions, Protocol, ServerName } from "./options.ts";
+import { compile, compiler } from "./compile.ts";
 import { outputOf, which } from "./process.ts";
 
 /** A server in one of its settings. */
@@ -81,6 +82,8 @@ export function variantsOf(
           workers,
         )
       );
+    case "floor":
+      return flushes.map((ms) => variant(`floor ${ms} ms`, ms));
     case "srs":
       return [variant("SRS realtime (100 ms)", 100), variant("SRS default (350 ms)", 350)];
     case "nms2":
@@ -164,6 +167,21 @@ Flush = ${flushMs}
 };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+const floor: ServerKind = {
+  name: "floor",
+  urls: { "http-flv": flvUrl, "rtmp": rtmpUrl },
+  async find() {
+    const cc = await compiler();
+    if (cc === undefined) throw new Error("floor.c needs a compiler");
+    return (await outputOf([cc, "--version"])).split("\n", 1).join("");
+  },
+  async launch({ flushMs = 0 }, { directory, httpPort, rtmpPort }) {
+    const program = await compile("floor", directory) ?? "";
+    const ports = ["--http", String(httpPort), "--rtmp", String(rtmpPort)];
+    return { command: [program, ...ports, "--flush", String(flushMs)] };
+  },
+};
 
 const nms2: ServerKind = {
   name: "nms2",
@@ -341,6 +359,7 @@ paths:
 /** All of them. */
 export const SERVERS: Readonly<Record<ServerName, ServerKind>> = {
   m7s,
+  floor,
   nms2,
   nms4,
   nginx,
