@@ -3,17 +3,24 @@
  * others against. One publisher by RTMP; viewers of HTTP-FLV and RTMP, which begin with the newest
  * keyframe.
  *
- *   floor --http PORT --rtmp PORT [--flush MS]
+ *   floor --http PORT --rtmp PORT [--flush MS] [--workers N]
  *
  * A frame is written once into a ring for each of the two protocols, whoever watches. A viewer is a
  * place in one of them: every --flush ms, with 0 at each frame, all viewers are sent what is between
  * their place and the end in one system call. What a socket does not take goes with the next; who is
  * a ring behind is disconnected. There is one stream, whatever it is called; nothing is checked that
  * the load does not get wrong, and nothing is dropped.
+ *
+ * With --workers N there are N processes, which share the ports and the rings. Whoever has got the
+ * publisher writes; the others see what there is at their next flush, so --flush must not be 0.
  */
 #include "base.h"
 #include "rtmp.h"
 
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 
 enum {
@@ -29,12 +36,12 @@ enum {
 
 struct ring {
   uint8_t bytes[RING_BYTES];
-  uint64_t end, key; /* where the next frame and the newest keyframe begin; bytes since the start */
+  _Atomic uint64_t end, key; /* where the next frame and the newest keyframe begin, in all bytes */
   uint8_t start[START_BYTES];
-  size_t start_bytes;
+  _Atomic size_t start_bytes;
 };
 
-static struct ring flv, rtmp;
+static struct ring *flv, *rtmp; /* of all processes */
 
 /* A message as it comes in. */
 struct message {
@@ -61,7 +68,13 @@ static struct connection **viewers;
 static size_t viewer_count, viewer_room;
 static uint64_t flush_us;
 
-static struct ring *ring_of(const struct connection *c) { return c->kind == HTTP ? &flv : &rtmp; }
+static struct ring *ring_of(const struct connection *c) { return c->kind == HTTP ? flv : rtmp; }
+
+static struct ring *make_ring(void) {
+  void *memory = mmap(NULL, sizeof(struct ring), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) die("out of memory");
+  return memory;
+}
 
 static void ring_write(struct ring *r, const uint8_t *p, size_t n) {
   size_t offset = r->end % RING_BYTES, first = n < RING_BYTES - offset ? n : RING_BYTES - offset;
@@ -154,13 +167,16 @@ static void on_media(const struct message *m) {
 
   bool frame = is_frame(m->type, body, length);
   bool key = frame && m->type == TAG_VIDEO && (body[0] >> 4 & 7) == 1;
-  if (key) flv.key = flv.end, rtmp.key = rtmp.end;
+  if (key) {
+    flv->key = flv->end;
+    rtmp->key = rtmp->end;
+  }
   void (*put)(struct ring *, const uint8_t *, size_t) = frame ? ring_write : start_write;
-  put(&flv, lead, TAG_LEAD);
-  put(&flv, body, length);
-  put(&flv, size, 4);
-  put(&rtmp, chunk, chunk_bytes);
-  put(&rtmp, body, length);
+  put(flv, lead, TAG_LEAD);
+  put(flv, body, length);
+  put(flv, size, 4);
+  put(rtmp, chunk, chunk_bytes);
+  put(rtmp, body, length);
   if (frame && !flush_us) serve_all();
 }
 
@@ -204,9 +220,9 @@ static bool on_command(struct connection *c, const struct message *m) {
   }
   if (is_command(m, "publish")) {
     c->phase = PUBLISHING;
-    flv.start_bytes = rtmp.start_bytes = 0;
-    flv.key = flv.end;
-    rtmp.key = rtmp.end;
+    flv->start_bytes = rtmp->start_bytes = 0;
+    flv->key = flv->end;
+    rtmp->key = rtmp->end;
     return send_status(c, "NetStream.Publish.Start");
   }
   if (is_command(m, "play")) return send_status(c, "NetStream.Play.Start") && start_viewer(c);
@@ -332,6 +348,7 @@ static void listen_on(const char *port, int kind) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), yes = 1;
   if (fd < 0) die("cannot make a socket: %s", strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, BACKLOG))
@@ -349,14 +366,35 @@ static void accept_all(const struct connection *listener) {
   }
 }
 
+/* Makes as many processes, which end with the first. */
+static void fork_workers(int count) {
+  for (int i = 1; i < count; i++) {
+    pid_t child = fork();
+    if (child < 0) die("cannot fork: %s", strerror(errno));
+    if (child) continue;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return;
+  }
+}
+
 int main(int argc, char **argv) {
-  start_polling();
+  const char *http = NULL, *rtmp_port = NULL;
+  int workers = 1;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!strcmp(argv[i], "--http")) listen_on(argv[i + 1], HTTP);
-    else if (!strcmp(argv[i], "--rtmp")) listen_on(argv[i + 1], RTMP);
+    if (!strcmp(argv[i], "--http")) http = argv[i + 1];
+    else if (!strcmp(argv[i], "--rtmp")) rtmp_port = argv[i + 1];
     else if (!strcmp(argv[i], "--flush")) flush_us = strtoull(argv[i + 1], NULL, 10) * 1000;
+    else if (!strcmp(argv[i], "--workers")) workers = atoi(argv[i + 1]);
     else die("unknown option %s", argv[i]);
   }
+  if (!http || !rtmp_port) die("needs --http and --rtmp");
+  if (workers > 1 && !flush_us) die("needs --flush with --workers");
+  flv = make_ring();
+  rtmp = make_ring();
+  fork_workers(workers);
+  start_polling();
+  listen_on(http, HTTP);
+  listen_on(rtmp_port, RTMP);
   uint64_t due_us = now_us() + flush_us;
   for (;;) {
     uint64_t now = now_us();

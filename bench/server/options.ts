@@ -28,7 +28,7 @@ export interface BenchOptions {
   readonly publishers: number;
   /** Flush intervals of this server and of the floor, in ms; those of the scenario if undefined. */
   readonly flushes: readonly number[] | undefined;
-  /** Isolates of this server; its own default if undefined. */
+  /** Isolates of this server and processes of the floor; one, or those of the scenario, if undefined. */
   readonly workers: number | undefined;
   readonly seconds: number;
   readonly rounds: number;
@@ -63,8 +63,9 @@ What:
   --viewers LIST     Steps [default: 100,500,1000,2000,4000 for fanout, 1000 for stalled and hls];
                      for workers those of each isolate [default: a search that begins at 2000]
   --publishers N     Publishers of streams, with 5 viewers each [default: 200]
-  --flush LIST       Flush intervals of m7s and floor, in ms [default: 0,20,100,350; 0 for workers]
-  --workers N        [Engine] Workers of m7s [default: not set; 2 for workers]
+  --flush LIST       Flush intervals of m7s and floor, in ms [default: 0,20,100,350; for workers 0
+                     and 1]
+  --workers N        [Engine] Workers of m7s, processes of floor [default: not set; 2 for workers]
   --bound MS         Latency within which workers serves 99 % of all pictures [default: 50]
 How:
   --seconds N        Length of a round [default: 15]

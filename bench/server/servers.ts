@@ -44,8 +44,8 @@ export interface ServerKind {
   readonly urls: Readonly<Partial<Record<Protocol, (place: Place) => string>>>;
   /** Where players of HLS find stream 0. */
   readonly hlsUrl?: (place: Place) => string;
-  /** How many viewers of stream 0 each of its isolates has, if it has isolates. */
-  viewersByIsolate?(place: Place, variant: Variant): Promise<number[]>;
+  /** How many viewers of stream 0 each of its isolates has, if it has isolates and counts. */
+  viewersByIsolate?(place: Place, variant: Variant): Promise<number[] | undefined>;
   /** Its version. @throws {Error} If it is not there; the message says how to get it. */
   find(): Promise<string>;
   launch(variant: Variant, place: Place): Promise<Launch>;
@@ -69,21 +69,15 @@ export function variantsOf(
 ): Variant[] {
   const variant = (label: string, flushMs?: number, workers?: number): Variant => ({
     server,
-    label,
+    label: `${label}${workers === undefined ? "" : `, ${workers} workers`}`,
     flushMs,
     workers,
   });
   switch (server) {
     case "m7s":
-      return flushes.map((ms) =>
-        variant(
-          `m7s ${ms} ms${workers === undefined ? "" : `, ${workers} workers`}`,
-          ms,
-          workers,
-        )
-      );
+      return flushes.map((ms) => variant(`m7s ${ms} ms`, ms, workers));
     case "floor":
-      return flushes.map((ms) => variant(`floor ${ms} ms`, ms));
+      return flushes.map((ms) => variant(`floor ${ms} ms`, ms, workers));
     case "srs":
       return [variant("SRS realtime (100 ms)", 100), variant("SRS default (350 ms)", 350)];
     case "nms2":
@@ -176,10 +170,12 @@ const floor: ServerKind = {
     if (cc === undefined) throw new Error("floor.c needs a compiler");
     return (await outputOf([cc, "--version"])).split("\n", 1).join("");
   },
-  async launch({ flushMs = 0 }, { directory, httpPort, rtmpPort }) {
+  viewersByIsolate: () => Promise.resolve(undefined),
+  async launch({ flushMs = 0, workers = 1 }, { directory, httpPort, rtmpPort }) {
     const program = await compile("floor", directory) ?? "";
     const ports = ["--http", String(httpPort), "--rtmp", String(rtmpPort)];
-    return { command: [program, ...ports, "--flush", String(flushMs)] };
+    const options = ["--flush", String(flushMs), "--workers", String(workers)];
+    return { command: [program, ...ports, ...options] };
   },
 };
 
