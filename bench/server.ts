@@ -47,6 +47,9 @@ async function main(): Promise<void> {
     const clip = await benchClip(log);
     const command = await loadCommand(options.client, directory);
     const program = { ...command, clip, cores: options.loadCores, directory };
+    if (program.kind === "deno" && options.pollMs > 0) {
+      throw new TypeError("Cannot poll: this needs a C compiler, and --client c or auto");
+    }
     if (program.kind === "deno") log("no compiler: the load is the slower one, in Deno");
     const { tagsPerSecond, bitsPerSecond } = clip;
     const results: Result[] = [];

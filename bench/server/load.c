@@ -3,17 +3,18 @@
  * WebSocket, and publishers by RTMP.
  *
  *   load view    --url URL [--streams N] [--rate N] [--verify N --clip FILE] [--tags-per-second X]
- *                [--lazy MS --probes N]
+ *                [--lazy MS --probes N] [--poll MS]
  *   load publish --url URL [--streams N] --clip FILE --loop-us N [--start-ms N]
  *
- * `{}` in a URL stands for the number of a stream; one that ends in .mp4 is of fragmented MP4. Commands come line by line on standard input, JSON
- * lines go to standard output; load_client.ts has the list of both. All figures of time are taken from
- * CLOCK_MONOTONIC, which publisher and viewers share.
+ * `{}` in a URL stands for the number of a stream; one that ends in .mp4 is of fragmented MP4. Commands
+ * come line by line on standard input, JSON lines go to standard output; load_client.ts has the list of
+ * both. All figures of time are taken from CLOCK_MONOTONIC, which publisher and viewers share.
  *
  * A viewer costs one system call for each piece that arrives. Of media it looks at headers only, and at
  * the first bytes of a video frame for the stamp that the publisher put there. With --lazy all viewers
  * but --probes of them, evenly among the others, are lazy once they have a keyframe: each MS they have
- * the system discard what has come, and count it. It is compared with what came to the probes.
+ * the system discard what has come, and count it. It is compared with what came to the probes. With
+ * --poll a viewer whose data have come is not woken for them: all look each MS whether there are some.
  */
 #include "load.h"
 #include "rtmp.h"
@@ -195,7 +196,7 @@ static struct {
   double rate, tags_per_second;
   uint32_t verify, probes;
   uint32_t start_ms;
-  uint64_t lazy_us;
+  uint64_t lazy_us, poll_us;
   bool publish, mp4;
 } options = {.streams = 1, .rate = 300, .tags_per_second = 73.07};
 
@@ -1434,6 +1435,7 @@ static void parse_arguments(int argc, char **argv) {
     else if (!strcmp(name, "--loop-us")) clip.loop_us = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--start-ms")) options.start_ms = (uint32_t)strtoul(value, NULL, 10);
     else if (!strcmp(name, "--lazy")) options.lazy_us = strtoull(value, NULL, 10) * 1000;
+    else if (!strcmp(name, "--poll")) options.poll_us = strtoull(value, NULL, 10) * 1000;
     else if (!strcmp(name, "--probes")) options.probes = (uint32_t)strtoul(value, NULL, 10);
     else die("unknown option %s", name);
   }
@@ -1446,6 +1448,14 @@ static void parse_arguments(int argc, char **argv) {
   if (clip_path) load_clip(clip_path);
   /* Not all that is in an FLV tag is in a sample of MP4 or in RTP. */
   if (!clip_path || options.mp4 || options.protocol == RTSP) options.verify = 0;
+}
+
+/* Waits for events for a time at most; with --poll by looking whether there are some, and then again. */
+static int next_events(struct epoll_event *events, int room, uint64_t us) {
+  if (!options.poll_us) return wait_for_events(events, room, us);
+  int n = wait_for_events(events, room, 0);
+  if (!n) usleep((useconds_t)(us < options.poll_us ? us : options.poll_us));
+  return n;
 }
 
 int main(int argc, char **argv) {
@@ -1471,7 +1481,7 @@ int main(int argc, char **argv) {
       checked_us = now;
     }
     struct epoll_event events[256];
-    int n = wait_for_events(events, 256, wait_us);
+    int n = next_events(events, 256, wait_us);
     for (int i = 0; i < n; i++) {
       struct connection *c = events[i].data.ptr;
       if (!c) read_commands();

@@ -140,16 +140,18 @@ export class LoadClient implements AsyncDisposable {
     options: {
       readonly streams: number;
       readonly verify: number;
+      readonly pollMs: number;
       readonly lazy?: LazyViewers | undefined;
     },
   ): LoadClient {
     const { path, tagsPerSecond } = program.clip;
-    const { lazy } = options;
+    const { lazy, pollMs } = options;
     return new LoadClient(program, [
       "view",
       ...["--url", url, "--streams", String(options.streams)],
       ...["--tags-per-second", String(tagsPerSecond)],
       ...["--verify", String(options.verify), "--clip", path],
+      ...(pollMs > 0 ? ["--poll", String(pollMs)] : []),
       ...(lazy ? ["--lazy", String(lazy.everyMs), "--probes", String(lazy.probes)] : []),
     ]);
   }

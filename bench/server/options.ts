@@ -43,6 +43,8 @@ export interface BenchOptions {
   readonly serverCores: string;
   readonly loadCores: string;
   readonly client: "auto" | "c" | "deno";
+  /** How often viewers look for data instead of being woken for them, in ms; 0 to be woken. */
+  readonly pollMs: number;
   /** Viewers whose every byte is compared with the clip. */
   readonly verify: number;
   readonly json: string;
@@ -78,6 +80,8 @@ How:
   --server-cores SET Cores of the server, for taskset; "" for any [default: 0]
   --load-cores SET   Cores of publisher and viewers [default: 1]
   --client KIND      c, deno, or auto: c if there is a compiler [default: auto]
+  --poll MS          Viewers look for data each MS, and nobody is woken for them; 0: they are woken
+                     [default: 0]
   --verify N         Viewers of which every byte is compared with the clip [default: 1]
   --json FILE        Where the figures go [default: bench-server.json in the temporary directory]
   --help             Print this help
@@ -110,6 +114,7 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
       "server-cores": { type: "string", default: "0" },
       "load-cores": { type: "string", default: "1" },
       client: { type: "string", default: "auto" },
+      poll: { type: "string", default: "0" },
       verify: { type: "string", default: "1" },
       json: { type: "string", default: `${temporary}/bench-server.json` },
       help: { type: "boolean", default: false },
@@ -138,6 +143,7 @@ export function parseOptions(args: readonly string[], temporary: string): BenchO
     serverCores: values["server-cores"],
     loadCores: values["load-cores"],
     client: oneOf("client", values.client, ["auto", "c", "deno"]),
+    pollMs: numberOf("poll", values.poll),
     verify: numberOf("verify", values.verify),
     json: values.json,
     keepGoing: values["keep-going"],

@@ -163,8 +163,8 @@ export class Stand implements AsyncDisposable {
       throw new Error(`Cannot watch: ${this.#variant.label} has no ${protocol}`);
     }
     const { options, program } = this.#bench;
-    const { verify } = options;
-    return LoadClient.viewers(program, url, { streams: this.#streams, verify, lazy });
+    const { verify, pollMs } = options;
+    return LoadClient.viewers(program, url, { streams: this.#streams, verify, pollMs, lazy });
   }
 
   /** Measures for `seconds`. */
