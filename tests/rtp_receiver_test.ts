@@ -5,15 +5,13 @@ import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { BitWriter } from "../src/bits.ts";
 import { EndedError, InvalidDataError } from "../src/errors.ts";
-import type { MediaFrame } from "../src/frame.ts";
 import { staticFormat } from "../src/rtp/encodings.ts";
 import type { RtpFormat } from "../src/rtp/format.ts";
-import { formatOf } from "../src/rtp/media_format.ts";
 import { ntpFromUnixUs, ntpMiddle } from "../src/rtp/ntp.ts";
 import { parseRtp, serializeRtp } from "../src/rtp/packet.ts";
 import { parseRtcp, type RtcpPacket, serializeRtcp } from "../src/rtp/rtcp.ts";
 import { RtpReceiver } from "../src/rtp_receiver.ts";
-import { h264, PPS, slice, sps } from "./support/frames.ts";
+import { PPS, slice, sps } from "./support/frames.ts";
 import { fixtureNames, readRtpFixture } from "./support/rtp_fixtures.ts";
 import {
   assertExpected,
@@ -22,82 +20,10 @@ import {
   received,
   Receiving,
 } from "./support/rtp_receiving.ts";
-
-const VIDEO: RtpFormat = {
-  payloadType: 96,
-  encoding: "H264",
-  clockRate: 90_000,
-  parameters: new Map(),
-};
-const SPROP = formatOf(h264(), 96) ?? VIDEO;
-const PCMU = staticFormat(0) ?? VIDEO;
+import { aggregated, marks, PCMU, Source, SPROP, VIDEO } from "./support/rtp_source.ts";
 
 /** How far packets are from their place in shuffled captures. */
 const WINDOW = 6;
-
-/** A sender by hand: packets in sequence, of one source. */
-class Source {
-  readonly ssrc: number;
-  readonly payloadType: number;
-  sequence = 65_530;
-
-  constructor(ssrc: number, payloadType = 96) {
-    this.ssrc = ssrc;
-    this.payloadType = payloadType;
-  }
-
-  packet(timestamp: number, payload: Uint8Array, marker = true): Uint8Array {
-    const { ssrc, payloadType } = this;
-    this.sequence = (this.sequence + 1) & 0xffff;
-    const sequence = this.sequence;
-    return serializeRtp({
-      payloadType,
-      marker,
-      sequence,
-      timestamp: timestamp >>> 0,
-      ssrc,
-      payload,
-    });
-  }
-
-  /** A picture of one packet, with the parameter sets in front if it is a keyframe. */
-  picture(timestamp: number, mark: number, key = false): Uint8Array {
-    if (!key) return this.packet(timestamp, slice(false, mark));
-    return this.packet(timestamp, aggregated(sps(), PPS, slice(true, mark)));
-  }
-
-  report(timestamp: number, wallUs: number): Uint8Array {
-    const ntp = ntpFromUnixUs(wallUs);
-    return serializeRtcp([{
-      type: "sr",
-      ssrc: this.ssrc,
-      ntp,
-      rtpTimestamp: timestamp >>> 0,
-      packets: 1,
-      octets: 1,
-      reports: [],
-    }]);
-  }
-
-  goodbye(): Uint8Array {
-    return serializeRtcp([{ type: "bye", ssrcs: [this.ssrc] }]);
-  }
-}
-
-/** A STAP-A packet's payload (RFC 6184 5.7.1). */
-function aggregated(...nalus: readonly Uint8Array[]): Uint8Array {
-  const units = nalus.flatMap((nalu) => [nalu.length >> 8, nalu.length, ...nalu]);
-  return Uint8Array.of(0x78, ...units);
-}
-
-/** The mark of a picture that {@linkcode slice} made. */
-function markOf(frame: MediaFrame): number {
-  return (frame.data.at(-6) ?? 0) & 0x7f;
-}
-
-function marks(frames: readonly MediaFrame[]): string {
-  return frames.map((frame) => `${frame.key ? "K" : ""}${markOf(frame)}`).join(" ");
-}
 
 for (const name of fixtureNames()) {
   Deno.test(`RtpReceiver.push() gives the frames of ${name}`, async () => {
@@ -428,115 +354,6 @@ Deno.test("RtpReceiver.push() counts payload types that nothing is known of and 
   const [counters, jpeg] = receiving.receiver.counters;
   assertEquals([counters?.unknown, counters?.lost, counters?.packets], [2, 0, 3]);
   assertEquals(jpeg?.packets, 0);
-});
-
-/** A camera's two tracks: pictures come 130 ms later than the sound of the same moment. */
-async function playCamera(receiving: Receiving, told: (media: Media) => void): Promise<void> {
-  const video = new Source(7);
-  const audio = new Source(8, 0);
-  const ticks = (ms: number) => ({ video: 4_294_900_000 + ms * 90, audio: 1_000_000 + ms * 8 });
-  const events: [number, () => void][] = [];
-  for (let ms = 0; ms < 8000; ms += 40) {
-    const mark = (ms / 40) & 0x7f;
-    const at = ticks(ms);
-    const picture = video.picture(at.video, mark, ms % 1000 === 0);
-    events.push([ms + 150, () => receiving.push(picture, 0, 1150 + ms)]);
-    const sound = audio.packet(at.audio, new Uint8Array(160).fill(mark));
-    events.push([ms + 20, () => receiving.push(sound, 1, 1020 + ms)]);
-    events.push([ms + 160, () => told({ ms, video, audio, ticks })]);
-  }
-  for (const [, run] of events.sort(([a], [b]) => a - b)) run();
-  await Promise.resolve();
-}
-
-interface Media {
-  readonly ms: number;
-  readonly video: Source;
-  readonly audio: Source;
-  ticks(ms: number): { video: number; audio: number };
-}
-
-/** How much later pictures are than the sound of the same moment, in ms, from first to last. */
-function offsets(receiving: Receiving): number[] {
-  const audio = receiving.frames("audio");
-  let from = 0;
-  return receiving.frames("video").flatMap((frame) => {
-    const mark = markOf(frame);
-    const at = audio.findIndex(({ data }, index) => index >= from && data[0] === mark);
-    if (at < 0) return [];
-    from = at;
-    return [(frame.pts - (audio[at]?.pts ?? 0)) / 1000];
-  });
-}
-
-Deno.test("RtpReceiver.pushRtcp() lays tracks on each other as sender reports say", async () => {
-  const wallUs = Date.UTC(2026, 1, 1) * 1000;
-  await using receiving = await Receiving.start({ tracks: [[SPROP], [PCMU]] });
-  await playCamera(receiving, ({ ms, video, audio, ticks }) => {
-    if (ms < 2000 || ms % 1000 !== 0) return;
-    const at = ticks(ms);
-    // A report of who is not the sender means nothing.
-    receiving.receiver.pushRtcp(0, new Source(99).report(at.video, wallUs + 77_000_000));
-    receiving.receiver.pushRtcp(0, video.report(at.video, wallUs + ms * 1000));
-    receiving.push(audio.report(at.audio, wallUs + ms * 1000), 1);
-  });
-  const found = offsets(receiving);
-  assertEquals(found.length, 200);
-  assert(found.slice(0, 40).every((ms) => ms > 100), `${found.slice(0, 3)}`);
-  assert(found.slice(60).every((ms) => Math.abs(ms) <= 1), `${found.slice(60, 63)}`);
-});
-
-for (const lateMs of [-3000, 3000]) {
-  Deno.test(`RtpReceiver.pushRtcp() lays tracks on each other when they are ${lateMs} ms apart`, async () => {
-    const wallUs = Date.UTC(2026, 1, 1) * 1000;
-    await using receiving = await Receiving.start({ tracks: [[SPROP], [PCMU]] });
-    await playCamera(receiving, ({ ms, video, audio, ticks }) => {
-      if (ms < 2000 || ms % 1000 !== 0) return;
-      const at = ticks(ms);
-      receiving.receiver.pushRtcp(0, video.report(at.video, wallUs + (ms + lateMs) * 1000));
-      receiving.receiver.pushRtcp(1, audio.report(at.audio, wallUs + ms * 1000));
-    });
-    const found = offsets(receiving);
-    assertEquals(found.length, 200);
-    const settled = found.slice(60);
-    assert(settled.every((ms) => Math.abs(ms - lateMs) <= 1), `${settled.slice(0, 3)}`);
-    // Whatever is moved goes on without a jump from there.
-    for (const kind of ["video", "audio"]) {
-      const steps = receiving.frames(kind).slice(1)
-        .map(({ dts }, index) => (dts - (receiving.frames(kind)[index]?.dts ?? 0)) / 1000);
-      const leaps = steps.filter((ms) => Math.abs(ms - 40) > 1);
-      assert(leaps.length <= 1 && leaps.every((ms) => ms > 40), `${kind}: ${leaps}`);
-    }
-  });
-}
-
-for (const name of ["gstreamer_h264", "gstreamer_h265"]) {
-  Deno.test(`RtpReceiver.push() shows the start of ${name} with the sound that comes with it`, async () => {
-    const fixture = readRtpFixture(name);
-    await using receiving = await Receiving.start({ tracks: [[formatIn(fixture)], [PCMU]] });
-    const audio = new Source(8, 0);
-    for (const [index, packet] of fixture.packets.entries()) {
-      receiving.push(packet, 0, 1000 + index);
-      if (parseRtp(packet).marker && receiving.frames("audio").length === 0) {
-        receiving.push(audio.packet(5000, new Uint8Array(320)), 1);
-      }
-    }
-    const [picture] = receiving.frames("video");
-    const [sound] = receiving.frames("audio");
-    assertEquals(picture?.pts, sound?.pts);
-    // It has B-frames: it is decoded before.
-    assertEquals((picture?.pts ?? 0) - (picture?.dts ?? 0), 80_000);
-  });
-}
-
-Deno.test("RtpReceiver.anchor() lays tracks on each other as RTP-Info says", async () => {
-  await using receiving = await Receiving.start({ tracks: [[SPROP], [PCMU]] });
-  receiving.receiver.anchor(0, 4_294_900_000);
-  receiving.receiver.anchor(1, 1_000_000);
-  await playCamera(receiving, () => {});
-  const found = offsets(receiving);
-  assertEquals(found.length, 200);
-  assert(found.slice(10).every((ms) => Math.abs(ms) <= 1), `${found.slice(0, 12)}`);
 });
 
 Deno.test("RtpReceiver.report() says what came and who says so", async () => {

@@ -39,6 +39,14 @@ export function startRtsp(
   });
 }
 
+/** Waits until `server` has `count` frames of video of live/a. */
+export async function videoFrames(server: PluginServer, count: number): Promise<void> {
+  await eventually(
+    `${count} frames`,
+    () => server.engine.getStream("live/a")?.videoTracks[0]?.stats().frames === count,
+  );
+}
+
 /** What a request has beside its method. */
 export interface RequestOptions {
   readonly url?: string;
